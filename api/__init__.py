@@ -1,0 +1,1 @@
+"""Flask ingress: parse, call a use case, shape the answer."""

@@ -1,0 +1,1 @@
+"""The embedded cluster: what `boveda up` starts, watches and ends."""

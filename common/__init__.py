@@ -1,0 +1,1 @@
+"""What API and workers share: neither Flask nor HTTP serving is known here."""

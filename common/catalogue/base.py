@@ -1,0 +1,354 @@
+"""The catalogue as a contract: few transactions, each named by its intent.
+
+Every method is one transaction unless it says otherwise. CatalogueUnavailable: the database could not be reached, was
+locked for over 2 s, or failed to serialise 10 times; nothing was changed. Times are seconds since the epoch, by the
+database's clock (`now`). No transaction changes more than 1,000 rows; methods with `limit` are called until they
+return less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from common.objects import (
+    Bucket,
+    Claim,
+    CopyAction,
+    CopyDetail,
+    End,
+    Job,
+    JobKind,
+    JobState,
+    NewBlob,
+    NewVersion,
+    Node,
+    NodeHealth,
+    NodeSpec,
+    Preconditions,
+    Protection,
+    Scope,
+    StoredBlob,
+    Version,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit did. `replaced`: there was a current version before, now doomed."""
+
+    created_at: float
+    replaced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A current version with its first blobs and its protection."""
+
+    version: Version
+    blobs: Sequence[StoredBlob]
+    protection: Protection
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """`objects` and `prefixes` in byte order. `next`: the value for `after` of the next page, None at the end."""
+
+    objects: Sequence[tuple[Version, Protection]]
+    prefixes: Sequence[str]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTotals:
+    """`copies` stored or suspect on the node, `bytes` of ciphertext in them, `missing` ones wanted there."""
+
+    copies: int
+    bytes: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatusCounts:
+    """objects: how many in each shown state. oldest_unprotected: age in seconds of the oldest one not protected."""
+
+    objects: Mapping[str, int]
+    copies_missing: int
+    copies_suspect: int
+    copies_doomed: int
+    oldest_unprotected: float | None
+    dead_letters: int
+    jobs_open: int
+
+
+class Buckets(Protocol):
+    def put(self, name: str, copies: int | None, write_copies: int | None) -> tuple[Bucket, bool]:
+        """Create (True) or change the settings (False); None keeps, or takes the default of a new one.
+
+        NotAllowed where write_copies would exceed copies.
+        """
+
+    def get(self, name: str) -> Bucket:
+        """NoSuchBucket."""
+
+    def all(self) -> Sequence[Bucket]: ...
+
+    def totals(self, bucket_id: str) -> Totals: ...
+
+    def delete(self, name: str) -> None:
+        """Free the name; uploads in progress into it are doomed. Conflict unless it has no current object."""
+
+
+class Objects(Protocol):
+    """Writing and reading versions. See `api/store_object.py` for the sequence and its commit point."""
+
+    def begin(self, version_id: str, bucket_id: str, key: str, wanted: int, active_until: float) -> None:
+        """Insert the `uploading` row of a body with more than one blob. NoSuchBucket if it was deleted meanwhile."""
+
+    def add_blob(
+        self, version_id: str, blob: NewBlob, stored: Collection[tuple[str, str]], active_until: float
+    ) -> None:
+        """Before a blob's put: write its row and its `missing` copy rows, and `stored` (blob, node) of earlier ones.
+
+        UploadSuperseded unless the version is still `uploading`.
+        """
+
+    def touch(self, version_id: str, active_until: float) -> None:
+        """Move the expiry. UploadSuperseded unless still `uploading`."""
+
+    def commit(
+        self,
+        version: NewVersion,
+        blobs: Sequence[NewBlob],
+        preconditions: Preconditions,
+        stored: Collection[tuple[str, str]] = (),
+        uploading: bool = False,
+    ) -> Committed:
+        """The commit point. Makes the version current, inserts `blobs` with all wanted copies, dooms the replaced one.
+
+        `uploading`: compare-and-set on the row `begin` made (UploadSuperseded if it is gone); its blobs are there
+        already, `stored` marks the last ones. NoSuchBucket if the bucket was deleted, PreconditionFailed,
+        KeysUnavailable if the KEK was retired, UploadSuperseded if a blob id is taken (a tombstone).
+        OutcomeUnknown: COMMIT was sent and `outcome` must be asked.
+        """
+
+    def outcome(self, version_id: str) -> bool | None:
+        """After OutcomeUnknown. True: there, no longer `uploading`. False: surely absent. None: not known yet."""
+
+    def abandon(self, version_id: str) -> None:
+        """Doom an `uploading` version whose request failed. Nothing happens if it is not `uploading`."""
+
+    def find(self, bucket: str, key: str, blobs: int = 16) -> Found:
+        """The current version with its first `blobs` blobs, in one statement. NoSuchBucket, NoSuchObject."""
+
+    def blobs(self, version_id: str, first: int, limit: int = 16) -> Sequence[StoredBlob]:
+        """Blobs `first`… of a version in order, of any state; fewer or none if the version is gone."""
+
+    def is_current(self, version_id: str) -> bool: ...
+
+    def list(self, bucket: str, prefix: str, delimiter: str, after: str, limit: int) -> Listing:
+        """A page in byte order of keys; keys sharing prefix…delimiter fold into `prefixes`. NoSuchBucket."""
+
+    def delete(self, bucket: str, key: str, preconditions: Preconditions) -> str:
+        """Doom the current version and return its id.
+
+        NoSuchBucket, NoSuchObject, PreconditionFailed, OutcomeUnknown.
+        """
+
+    def copies(self, bucket: str, key: str) -> tuple[Found, Sequence[CopyDetail]]:
+        """Every copy row of the current version, by blob number and node."""
+
+    # -- after a version's life
+
+    def expire_uploads(self, limit: int = 100) -> int:
+        """Doom `uploading` versions whose `active_until` is over (compare-and-set each); how many."""
+
+    def doom_copies(self, doom_delay: float, limit: int = 1000) -> int:
+        """Turn copies of versions doomed for `doom_delay` seconds to `doomed`; rows without a node go at once."""
+
+    def forget(self, limit: int = 300) -> int:
+        """Delete rows of doomed versions and blobs that have no copy row left; how many versions."""
+
+
+class Copies(Protocol):
+    """The state machine of design 5. Every change adds 1 to the row's fence; ends carry the fence they claimed."""
+
+    def due(
+        self, action: CopyAction, node_id: str, readable: Collection[str], enqueued_before: float, limit: int = 1000
+    ) -> Sequence[tuple[int, str, int]]:
+        """(copy id, blob id, cipher length) of rows to enqueue for that node, oldest first.
+
+        Due: right state, version current (doomed for deletes), next_attempt_at over, not dead, no live lease, not
+        enqueued since `enqueued_before`; for `missing` rows also: a stored or suspect copy on one of `readable`.
+        """
+
+    def stamp(self, copy_ids: Sequence[int], enqueued_at: float) -> None:
+        """Write `enqueued_at` (no fence)."""
+
+    def claim(
+        self, action: CopyAction, blob_ids: Sequence[str], nodes: Collection[str], owner: str, lease: float
+    ) -> Sequence[Claim]:
+        """Take the leases of the due rows of these blobs on `nodes`, counting an attempt; the rest is left alone."""
+
+    def renew(self, claims: Sequence[Claim], owner: str, lease: float) -> None:
+        """Prolong leases still held by `owner`."""
+
+    def end(self, ends: Sequence[End]) -> Collection[int]:
+        """Apply each end whose fence still holds; the copy ids of those that did."""
+
+    def expire_leases(self, limit: int = 1000) -> Sequence[Claim]:
+        """Release rows whose lease ended without an end, counting a failure of kind `lapsed`; who decides ends them."""
+
+    def suspect(self, blob_id: str, node_id: str, error: str) -> bool:
+        """`stored → suspect` after a reader saw an absent or wrong copy; False if it was not `stored`."""
+
+    def verified(self, copy_ids: Sequence[int]) -> None:
+        """Write `verified_at` of rows read whole and right that are still `stored`."""
+
+    def wanted(
+        self, bucket_id: str | None, prefix: str, key: str | None, after: tuple[str, str, int] | None, limit: int
+    ) -> Sequence[tuple[tuple[str, str, int], StoredBlob]]:
+        """Blobs of current versions in a scope, in order of (bucket id, key, number): pages of a repair or scrub."""
+
+    def unassigned(self, limit: int = 300) -> Sequence[tuple[int, int, str, str, Sequence[str]]]:
+        """Rows without a node: (copy id, fence, version id, blob id, node ids already having a row of that blob)."""
+
+    def assign(self, copy_id: int, fence: int, node_id: str) -> bool: ...
+
+    def wake(self, node_id: str, after: int, limit: int = 1000) -> int | None:
+        """A node came up: waiting rows and dead letters of every blob with a copy on it are due now.
+
+        In pages by copy id (`after` 0 first); the next `after`, None at the end.
+        """
+
+    def queue_repair(self, blob_id: str, node_ids: Collection[str]) -> Sequence[int]:
+        """A repair found these copies absent or wrong: `stored → suspect`, and suspect or missing ones due now."""
+
+
+class Nodes(Protocol):
+    def all(self) -> Sequence[Node]: ...
+
+    def register(self, specs: Sequence[NodeSpec]) -> None:
+        """Insert names that are not there yet as `new`, and nothing else. Conflict: endpoint and bucket in use."""
+
+    def totals(self) -> Mapping[str, NodeTotals]:
+        """By node id."""
+
+    def write_health(self, verdicts: Mapping[str, tuple[NodeHealth, float | None, str | None]], owner: str) -> bool:
+        """The holder of the `health` lease writes (health, last_seen, last_error); False if `owner` lost the lease.
+
+        A change of health sets `since`; up after down or foreign makes the node's waiting rows due (see `returned`).
+        """
+
+    def returned(self) -> Sequence[str]:
+        """Ids of nodes that came up and whose waiting rows were not woken yet."""
+
+    def woken(self, node_id: str, since: float) -> None:
+        """The rows of that return are due."""
+
+    def set_identity(self, node_id: str, identity: str, epoch: int) -> None:
+        """`new → known`, `known → foreign`, `foreign → known`; the epoch never goes down."""
+
+    def set_writable(self, node_id: str, writable: bool) -> None: ...
+
+    def set_mode(self, name: str, mode: str, until: float | None) -> Node: ...
+
+    def accept(self, node_id: str, epoch: int, limit: int = 1000) -> int:
+        """Take in a node: `known` again, `stored` rows there become suspect, in pages; how many were changed."""
+
+    def cluster(self) -> tuple[str, str]:
+        """Cluster id and catalogue generation."""
+
+
+class Jobs(Protocol):
+    def create(self, kind: JobKind, scope: Scope, dry_run: bool, force: bool) -> Job: ...
+
+    def get(self, job_id: str) -> Job:
+        """NoSuchJob."""
+
+    def all(self, limit: int = 200) -> Sequence[Job]: ...
+
+    def open(self) -> Sequence[Job]:
+        """Queued and running ones."""
+
+    def start(self, job_id: str) -> Job | None:
+        """queued or running → running; None if it has ended."""
+
+    def progress(
+        self,
+        job_id: str,
+        done: int,
+        total: int,
+        bytes: int,
+        report: Mapping[str, object],
+        cursor: Mapping[str, object] | None,
+    ) -> bool:
+        """Checkpoint; False if the job was cancelled meanwhile."""
+
+    def finish(self, job_id: str, state: JobState, report: Mapping[str, object], error: str | None) -> None:
+        """Nothing happens if it has ended."""
+
+    def cancel(self, job_id: str) -> Job:
+        """Conflict if it has ended."""
+
+    def retry(self, job_id: str) -> Job:
+        """failed or cancelled → queued, from its cursor; Conflict otherwise."""
+
+
+class Leases(Protocol):
+    def acquire(self, name: str, owner: str, seconds: float) -> bool:
+        """Take or renew a named lease; False while another owner's is live."""
+
+    def release(self, name: str, owner: str) -> None: ...
+
+
+class Keks(Protocol):
+    def ensure(self, kek_id: str) -> None:
+        """Insert a key as `active` if it is not there; other active ones become `readable`."""
+
+    def states(self) -> Mapping[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    id: str
+    name: str
+    scopes: tuple[str, ...]
+    buckets: tuple[str, ...] | None
+    expires_at: float | None
+
+
+class Tokens(Protocol):
+    def find(self, digest: str) -> Token | None:
+        """A live token by the SHA-256 (hex) of its secret."""
+
+    def ensure(self, name: str, digest: str, scopes: Sequence[str]) -> None:
+        """Insert or replace the token of that name."""
+
+
+class Catalogue(Protocol):
+    """The whole of it. `ready` raises CatalogueUnavailable unless a statement runs and the schema is current."""
+
+    buckets: Buckets
+    objects: Objects
+    copies: Copies
+    nodes: Nodes
+    jobs: Jobs
+    leases: Leases
+    keks: Keks
+    tokens: Tokens
+
+    def now(self) -> float: ...
+
+    def ready(self) -> None: ...
+
+    def status(self) -> StatusCounts: ...
+
+    def close(self) -> None: ...

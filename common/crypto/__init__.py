@@ -1,0 +1,1 @@
+"""Sealing: pure construction and format (`stream`, `envelope`), and who holds keys (`keyring`)."""

@@ -1,0 +1,206 @@
+"""Every error that crosses a module border, in one tree.
+
+Callers ask two questions: *what kind is it* (the class) and *is it worth trying again* (`retryable`). Driver
+exceptions (SQLAlchemy, http.client, redis) stop at their adapter and become one of these. HTTP statuses live in
+`api/errors.py` and nowhere else. Messages are shown to users: no key, credential, path of the server or stack in them.
+"""
+
+from __future__ import annotations
+
+
+class BovedaError(Exception):
+    """Base of all. `detail` is one sentence for the user."""
+
+    retryable = False
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+# -- what the caller asked for cannot be
+
+
+class Malformed(BovedaError):
+    """Cannot be parsed. `field` names the header, parameter or JSON member."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(f"{field}: {detail}")
+        self.field = field
+
+
+class NotAllowed(BovedaError):
+    """Parsed, and against a rule. `field` names the header, parameter or JSON member."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(f"{field}: {detail}")
+        self.field = field
+
+
+class NotFound(BovedaError):
+    """Base: nothing is there under that name or id."""
+
+
+class NoSuchBucket(NotFound):
+    pass
+
+
+class NoSuchObject(NotFound):
+    pass
+
+
+class NoSuchNode(NotFound):
+    pass
+
+
+class NoSuchJob(NotFound):
+    pass
+
+
+class Conflict(BovedaError):
+    """The present state forbids it (a bucket that is not empty, a node that is not safe to remove)."""
+
+
+class PreconditionFailed(BovedaError):
+    """An If-… header does not hold, before the body or inside the commit."""
+
+
+class NotModified(BovedaError):
+    """A conditional read whose answer is 304."""
+
+
+class RangeNotSatisfiable(BovedaError):
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the object has {size} bytes; the range starts behind its end")
+        self.size = size
+
+
+class Unauthenticated(BovedaError):
+    pass
+
+
+class Forbidden(BovedaError):
+    pass
+
+
+class BodyCut(BovedaError):
+    """The body ended before the announced length."""
+
+
+class BodyTimeout(BovedaError):
+    """The client stopped sending, or sends too slowly."""
+
+
+class DigestMismatch(BovedaError):
+    """The body does not have the announced digest."""
+
+
+class TooLarge(BovedaError):
+    pass
+
+
+class QuotaUsedUp(BovedaError):
+    pass
+
+
+# -- it could be done, but not now
+
+
+class Unavailable(BovedaError):
+    """Try again in `retry_after` seconds."""
+
+    retryable = True
+
+    def __init__(self, detail: str, retry_after: int = 2) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class NotEnoughNodes(Unavailable):
+    """Fewer nodes took the blob than `write_copies`."""
+
+
+class CopiesUnreachable(Unavailable):
+    """No good copy was found, and at least one could not be asked."""
+
+
+class CatalogueUnavailable(Unavailable):
+    """The database cannot be reached, is locked, or kept failing to serialise."""
+
+
+class QueueUnavailable(Unavailable):
+    """Redis did not take a message. Never raised to a client: the sweep finds what was lost."""
+
+
+class KeysUnavailable(Unavailable):
+    """No usable keyring: lists and health work, data does not."""
+
+
+class UploadSuperseded(Unavailable):
+    """The upload expired, or its blob id was reclaimed, before it could be committed."""
+
+
+class ObjectDamaged(BovedaError):
+    """Every wanted copy of a blob was looked at, and each is absent or wrong."""
+
+
+class OutcomeUnknown(BovedaError):
+    """COMMIT was sent and its answer lost; the database could not say within 5 s what became of it."""
+
+
+# -- configuration and keys
+
+
+class ConfigurationError(BovedaError):
+    """Settings, files or the environment are wrong. The message says what to do."""
+
+
+class KeyringError(BovedaError):
+    """The keyring file is absent, cannot be opened with this passphrase, or is malformed."""
+
+
+# -- cryptography
+
+
+class IntegrityError(BovedaError):
+    """Bytes are not what was sealed: commitment, tag, order or length is wrong."""
+
+
+# -- blob stores
+
+
+class BlobStoreError(BovedaError):
+    """Base of what a node can answer. `kind` goes into the copy row."""
+
+    kind = "node"
+
+
+class BlobMissing(BlobStoreError):
+    """The node answered, and has no blob of that name."""
+
+    kind = "missing"
+
+
+class NodeError(BlobStoreError):
+    """Evidence about the node, not about a copy: refused, reset, cut, 5xx, timed out."""
+
+    kind = "node"
+    retryable = True
+
+
+class NodeTimeout(NodeError):
+    """The call's deadline passed."""
+
+
+class NodeBusy(NodeError):
+    """Not asked at all: the node's breaker is open or its share of threads is used up."""
+
+
+class NodeReadOnly(NodeError):
+    """The node is full or refuses writes (507, XMinioStorageFull, a read-only disk)."""
+
+
+class NodeRefused(BlobStoreError):
+    """A 4xx other than 404: wrong credentials, no bucket, malformed. Trying again soon will not help."""
+
+    kind = "refused"

@@ -1,0 +1,449 @@
+"""The words of the store as values: names, ids, versions, blobs, copies, nodes, and the states that are shown.
+
+Pure: nothing here connects, sleeps or reads a clock. Times are seconds since the epoch, UTC (float).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from common.errors import NotAllowed, PreconditionFailed
+
+MIB = 1024 * 1024
+KEY_BYTES_MAX = 1024
+METADATA_BYTES_MAX = 8 * 1024
+SPANISH_BUCKET = "archivos"
+IDENTITY_NAME = "boveda/identity.json"
+
+
+class VersionState(StrEnum):
+    UPLOADING = "uploading"
+    CURRENT = "current"
+    DOOMED = "doomed"
+
+
+class CopyState(StrEnum):
+    """`missing → stored`; `stored → suspect → stored | missing`; any `→ doomed →` row deleted."""
+
+    MISSING = "missing"
+    STORED = "stored"
+    SUSPECT = "suspect"
+    DOOMED = "doomed"
+
+
+class ObjectState(StrEnum):
+    REPLICATING = "replicating"
+    PROTECTED = "protected"
+    DEGRADED = "degraded"
+    UNAVAILABLE = "unavailable"
+
+
+class NodeMode(StrEnum):
+    """What an operator asked for."""
+
+    ACTIVE = "active"
+    DRAINING = "draining"
+    PAUSED = "paused"
+    RETIRED = "retired"
+
+
+class NodeHealth(StrEnum):
+    """What was seen."""
+
+    UP = "up"
+    SUSPECT = "suspect"
+    DOWN = "down"
+    FOREIGN = "foreign"
+
+
+class JobKind(StrEnum):
+    REPAIR = "repair"
+    SCRUB = "scrub"
+    REBALANCE = "rebalance"
+    REWRAP = "rewrap"
+    RECLAIM = "reclaim"
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+# -- names and ids
+
+_BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]")
+_IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def check_bucket_name(name: str) -> str:
+    """The name, if it is 3–63 of `a-z0-9.-`, starts and ends alphanumeric, has no `..`, is not an IPv4 address."""
+    if not _BUCKET.fullmatch(name) or ".." in name or _IPV4.fullmatch(name):
+        raise NotAllowed("bucket", "3 to 63 of a-z 0-9 . -, first and last a letter or digit, no '..', no IPv4 address")
+    return name
+
+
+def check_key(key: str) -> str:
+    """The key, if it is 1–1024 bytes of UTF-8 without control characters. Never interpreted as a path."""
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError:
+        raise NotAllowed("key", "must be valid UTF-8") from None
+    if not 1 <= length <= KEY_BYTES_MAX:
+        raise NotAllowed("key", f"must have 1 to {KEY_BYTES_MAX} bytes of UTF-8")
+    if _CONTROL.search(key):
+        raise NotAllowed("key", "must not contain control characters")
+    return key
+
+
+def new_id() -> str:
+    """A fresh UUIDv7 (RFC 9562, 5.7) as 32 lower-case hex digits."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10))
+    value = (milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | (random >> 68 & 0xFFF) << 64 | 0b10 << 62
+    return f"{value | random & (1 << 62) - 1:032x}"
+
+
+def blob_name(blob_id: str) -> str:
+    """A blob's name on every node. Spread by its last digits: the first ones of a UUIDv7 stay alike for years."""
+    return f"blobs/{blob_id[-2:]}/{blob_id}"
+
+
+def quarantine_name(blob_id: str, when: float) -> str:
+    """Where wrong bytes of a blob are kept as evidence, on the same node."""
+    return f"quarantine/{datetime.fromtimestamp(when, UTC):%Y%m%dT%H%M%S.%fZ}/{blob_id}"
+
+
+def rfc3339(when: float | None) -> str | None:
+    return None if when is None else datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+# -- buckets, versions, blobs, copies
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    id: str
+    name: str
+    copies: int
+    write_copies: int
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """What the client said about the body; stored and returned unchanged."""
+
+    content_type: str = "application/octet-stream"
+    content_encoding: str | None = None
+    content_language: str | None = None
+    content_disposition: str | None = None
+    cache_control: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """One sealed piece of a version. `offset` and `length` count plaintext bytes."""
+
+    id: str
+    number: int
+    offset: int
+    length: int
+    cipher_length: int
+    digest: bytes  # BLAKE3-256 of the ciphertext
+    salt: bytes  # 24 bytes, as in the blob's header
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A wanted copy of a blob as the catalogue holds it. `node_id` None: no node can hold it yet."""
+
+    node_id: str | None
+    state: CopyState
+
+
+@dataclass(frozen=True, slots=True)
+class NewBlob:
+    """A sealed blob with all its wanted copies, as a transaction inserts them."""
+
+    blob: Blob
+    copies: Sequence[Placed]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """A blob of a committed version with its copies, as a reader needs them."""
+
+    blob: Blob
+    copies: Sequence[Placed]
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """What a commit makes current. `sha256` of the plaintext only for uploads in one request."""
+
+    id: str
+    bucket: Bucket
+    key: str
+    size: int
+    blob_count: int
+    wanted: int
+    headers: Headers
+    kek_id: str
+    wrapped_dek: bytes
+    sha256: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A committed version. Its ETag is its quoted id; `created_at` is its commit time."""
+
+    id: str
+    bucket_id: str
+    bucket: str
+    key: str
+    size: int
+    blob_count: int
+    wanted: int
+    headers: Headers
+    kek_id: str
+    wrapped_dek: bytes
+    sha256: bytes | None
+    created_at: float
+
+    @property
+    def etag(self) -> str:
+        return f'"{self.id}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """Counts over one version, from which its shown state follows.
+
+    wanted: wanted copies per blob. stored: the least number of good copies (`stored` on a node neither retired nor
+    foreign) over the blobs, at most `wanted`. live: the same, counting only nodes that are not down. readable: the
+    least number of stored or suspect copies on reachable nodes. harmed: a row once stored is not good or its node is
+    down, or a row is dead.
+    """
+
+    wanted: int
+    stored: int
+    live: int
+    readable: int
+    harmed: bool
+
+    @property
+    def state(self) -> ObjectState:
+        if self.readable == 0:
+            return ObjectState.UNAVAILABLE
+        if self.live >= self.wanted:
+            return ObjectState.PROTECTED
+        return ObjectState.DEGRADED if self.harmed else ObjectState.REPLICATING
+
+
+# -- conditional requests
+
+
+@dataclass(frozen=True, slots=True)
+class Preconditions:
+    """The conditionals of RFC 9110, 13.1, that guard a change.
+
+    `if_match` and `if_none_match`: version ids, or ("*",); None where the header was absent. `if_unmodified_since`:
+    seconds since the epoch.
+    """
+
+    if_match: tuple[str, ...] | None = None
+    if_none_match: tuple[str, ...] | None = None
+    if_unmodified_since: float | None = None
+
+    def __bool__(self) -> bool:
+        return (self.if_match, self.if_none_match, self.if_unmodified_since) != (None, None, None)
+
+    def check(self, version_id: str | None, created_at: float | None) -> None:
+        """Raise PreconditionFailed unless a current version of this id and commit time (None: no object) satisfies."""
+        if self.if_match is not None and (version_id is None or not _matches(self.if_match, version_id)):
+            raise PreconditionFailed("If-Match does not hold for the current version")
+        if (
+            self.if_match is None
+            and self.if_unmodified_since is not None
+            and created_at is not None
+            and int(created_at) > self.if_unmodified_since
+        ):
+            raise PreconditionFailed("the object was modified after If-Unmodified-Since")
+        if self.if_none_match is not None and version_id is not None and _matches(self.if_none_match, version_id):
+            raise PreconditionFailed("If-None-Match does not hold for the current version")
+
+
+def _matches(ids: tuple[str, ...], version_id: str) -> bool:
+    return ids == ("*",) or version_id in ids
+
+
+# -- nodes
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """A node as configured: an S3 endpoint with scheme, a bucket, the *name* of its credentials file."""
+
+    name: str
+    endpoint: str
+    bucket: str
+    credentials: str
+    region: str = "us-east-1"
+    zone: str = ""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node's row with the shared verdict of its health.
+
+    identity: `new` (has none yet, gets one by itself), `known`, or `foreign` (remembered until accepted or seen right
+    again). epoch: what the identity blob must at least say. up_since: start of the present up phase.
+    """
+
+    id: str
+    spec: NodeSpec
+    mode: NodeMode
+    mode_until: float | None
+    writable: bool
+    identity: str
+    epoch: int
+    health: NodeHealth
+    since: float
+    last_seen: float | None
+    last_error: str | None
+
+    @property
+    def takes_new_copies(self) -> bool:
+        return self.mode is NodeMode.ACTIVE and self.health in (NodeHealth.UP, NodeHealth.SUSPECT) and self.writable
+
+    @property
+    def readable(self) -> bool:
+        return self.mode is not NodeMode.RETIRED and self.health in (NodeHealth.UP, NodeHealth.SUSPECT)
+
+    @property
+    def deletable_from(self) -> bool:
+        return self.mode is not NodeMode.PAUSED and self.health in (NodeHealth.UP, NodeHealth.SUSPECT)
+
+    @property
+    def holds_good_copies(self) -> bool:
+        """Design 14: a stored copy here counts as good."""
+        return self.mode is not NodeMode.RETIRED and self.health is not NodeHealth.FOREIGN
+
+
+# -- work on copies
+
+
+class CopyAction(StrEnum):
+    """Which rows a worker claims: `missing` ones, `suspect` ones, `doomed` ones. Also the names of the queues."""
+
+    REPLICATE = "replicate"
+    VERIFY = "repair"
+    DELETE = "delete"
+
+    @property
+    def state(self) -> CopyState:
+        return _ACTION_STATE[self]
+
+
+_ACTION_STATE = {
+    CopyAction.REPLICATE: CopyState.MISSING,
+    CopyAction.VERIFY: CopyState.SUSPECT,
+    CopyAction.DELETE: CopyState.DOOMED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A copy row a worker holds the lease of. `failures` counts failed attempts by kind of error."""
+
+    copy_id: int
+    fence: int
+    node_id: str
+    state: CopyState
+    blob: Blob
+    others: Sequence[Placed]
+    attempts: int
+    failures: Mapping[str, int]
+    first_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How work on a claimed row ended. The catalogue applies it only while the row still has `fence`.
+
+    state: the new state, or None for `row deleted` (a doomed copy its node confirmed gone). verified: the bytes were
+    read whole and right. error/kind: what went wrong; with them `failures` (new counts), `next_attempt_at`, and
+    `dead` when the attempts are exhausted. released: put back without an attempt.
+    """
+
+    copy_id: int
+    fence: int
+    state: CopyState | None
+    verified: bool = False
+    error: str | None = None
+    kind: str | None = None
+    failures: Mapping[str, int] | None = None
+    next_attempt_at: float = 0.0
+    dead: bool = False
+    released: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CopyDetail:
+    """A copy row as `…/copies` shows it."""
+
+    copy_id: int
+    blob: Blob
+    node_id: str | None
+    state: CopyState
+    attempts: int
+    next_attempt_at: float | None
+    stored_at: float | None
+    verified_at: float | None
+    last_error: str | None
+    dead_at: float | None
+
+
+# -- jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a job is about; None means "all of it"."""
+
+    bucket: str | None = None
+    prefix: str | None = None
+    key: str | None = None
+    node: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`cursor` is where a resumed run goes on; `report` and `cursor` are JSON values."""
+
+    id: str
+    kind: JobKind
+    scope: Scope
+    dry_run: bool
+    force: bool
+    state: JobState
+    done: int
+    total: int
+    bytes: int
+    report: Mapping[str, object]
+    cursor: Mapping[str, object] | None
+    error: str | None
+    created_at: float
+    finished_at: float | None

@@ -1,0 +1,115 @@
+"""Every setting, with default and meaning: `BOVEDA_…` environment variables, checked once at start.
+
+Secrets are not settings: they lie in files whose paths are. `boveda config` prints this table.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from common.errors import ConfigurationError
+from common.objects import MIB
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="BOVEDA_", frozen=True, validate_default=True)
+
+    home: Path = Field(Path(".boveda"), description="folder of all state")
+    host: str = Field("127.0.0.1", description="address the API listens on")
+    port: int = Field(5000, ge=1, le=65535, description="port of the API")
+    flower_port: int = Field(5555, ge=1, le=65535, description="port of Flower, the task dashboard (loopback only)")
+    url: str = Field("", description="the API the command line talks to; empty: the embedded cluster on host and port")
+    api_processes: int = Field(3, ge=1, le=64, description="API processes")
+    api_threads: int = Field(8, ge=1, le=8, description="threads of each API process (more would starve the probes)")
+
+    auth: Literal["none", "token"] = Field("none", description="none (loopback only) or token")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("localhost", "127.0.0.1", "[::1]"), description="Host names answered in loopback mode, comma between"
+    )
+    admin_token_file: Path | None = Field(None, description="file with the first admin token")
+
+    database_url: SecretStr = Field(SecretStr(""), description="SQLAlchemy URL; empty: SQLite in the home folder")
+    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="the queue")
+    nodes_file: Path | None = Field(None, description="JSON list of the first nodes, read when migrating")
+    credentials_dir: Path | None = Field(None, description="folder of the nodes' credentials; empty: HOME/credentials")
+    keyring_file: Path | None = Field(None, description="sealed keyring; empty: HOME/keyring.json")
+    passphrase_file: Path | None = Field(None, description="passphrase of the keyring; empty: HOME/passphrase")
+
+    copies: int = Field(3, ge=1, le=16, description="copies of each blob in a new bucket")
+    write_copies: int = Field(1, ge=1, le=16, description="copies written before an upload is acknowledged")
+    blob_size: int = Field(8 * MIB, ge=MIB, le=64 * MIB, description="largest plaintext of one blob, bytes")
+    max_object_size: int = Field(5 * 1024 * 1024 * MIB, ge=0, description="largest object, bytes")
+
+    orphan_grace: float = Field(3600, gt=0, description="seconds before a blob without a row may be reclaimed")
+    doom_delay: float = Field(30, ge=0, description="seconds before copies of a replaced or deleted version go")
+    reprotect_after: float = Field(900, gt=0, description="seconds a node is down before its copies are made elsewhere")
+    sweep_interval: float = Field(2, gt=0, description="seconds between sweeps")
+    probe_interval: float = Field(2, gt=0, description="seconds between probes of a node")
+    lease_seconds: float = Field(60, ge=5, description="how long a worker holds a copy without renewing")
+    backoff_base: float = Field(1, ge=0, description="first bound of the full-jitter back-off, seconds (0: tests)")
+    idle_timeout: float = Field(20, gt=0, description="seconds a client may send nothing while its body is awaited")
+
+    notify: Annotated[tuple[str, ...], NoDecode] = Field((), description="apprise addresses for alerts, comma between")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else JSON")
+
+    @field_validator("allowed_hosts", "notify", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.auth == "none" and not is_loopback(self.host):
+            raise ValueError("BOVEDA_AUTH=none is allowed only on a loopback BOVEDA_HOST; use BOVEDA_AUTH=token")
+        if self.write_copies > self.copies:
+            raise ValueError("BOVEDA_WRITE_COPIES must not exceed BOVEDA_COPIES")
+        return self
+
+    # -- paths and addresses that follow from the home folder
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the catalogue."""
+        return self.database_url.get_secret_value() or f"sqlite:///{self.home.resolve()}/catalogue.db"
+
+    @property
+    def credentials(self) -> Path:
+        return self.credentials_dir or self.home / "credentials"
+
+    @property
+    def keyring(self) -> Path:
+        return self.keyring_file or self.home / "keyring.json"
+
+    @property
+    def passphrase(self) -> Path:
+        return self.passphrase_file or self.home / "passphrase"
+
+    @property
+    def api_url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.url or f"http://{host}:{self.port}"
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def load() -> Settings:
+    """The settings of this process; ConfigurationError lists everything that is wrong at once, without values."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = []
+        for item in error.errors(include_input=False, include_url=False):
+            name = "".join(f"BOVEDA_{part}".upper() for part in item["loc"][:1])
+            lines.append(f"{name}: {item['msg']}" if name else item["msg"].removeprefix("Value error, "))
+        raise ConfigurationError("wrong settings:\n  " + "\n  ".join(lines)) from None

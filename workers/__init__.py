@@ -1,0 +1,1 @@
+"""Celery workers: ids in, a use case, nothing out. Without keys."""
