@@ -117,6 +117,8 @@ class Objects(Protocol):
     ) -> None:
         """Before a blob's put: write its row and its `missing` copy rows, and `stored` (blob, node) of earlier ones.
 
+        A pair of `stored` without a row (a put that failed over to a node nobody wanted) takes the place of one of
+        that blob's `missing` rows: one without a node if there is one, else the last inserted.
         UploadSuperseded unless the version is still `uploading`.
         """
 
@@ -134,9 +136,9 @@ class Objects(Protocol):
         """The commit point. Makes the version current, inserts `blobs` with all wanted copies, dooms the replaced one.
 
         `uploading`: compare-and-set on the row `begin` made (UploadSuperseded if it is gone); its blobs are there
-        already, `stored` marks the last ones. NoSuchBucket if the bucket was deleted, PreconditionFailed,
-        KeysUnavailable if the KEK was retired, UploadSuperseded if a blob id is taken (a tombstone).
-        OutcomeUnknown: COMMIT was sent and `outcome` must be asked.
+        already, `stored` marks the last ones as in `add_blob`. NoSuchBucket if the bucket was deleted,
+        PreconditionFailed, KeysUnavailable if the KEK was retired, UploadSuperseded if a blob id is taken (a
+        tombstone). OutcomeUnknown: COMMIT was sent and `outcome` must be asked.
         """
 
     def outcome(self, version_id: str) -> bool | None:
