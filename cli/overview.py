@@ -1,0 +1,126 @@
+"""`status`, `nodes`: how the store is doing as a whole."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from cli.command import ClientCommand, edge
+from cli.http import Client, connect
+from cli.output import age, columns, document, size
+from common.errors import Unavailable
+
+WATCH_SECONDS = 2.0
+CLEAR = "\x1b[H\x1b[2J"
+
+
+@click.command(cls=ClientCommand, short_help="Show how the store is doing.")
+@click.option("--watch", is_flag=True, help="Again every two seconds, until Ctrl-C.")
+def status(watch: bool, as_json: bool) -> None:
+    """Show nodes, objects by state, work that waits, and alerts. `--watch --json` writes one document a line."""
+    client = connect()
+    if not watch:
+        show = document if as_json else _show_status
+        show(client.json("GET", "/v1/status"))
+        return
+    while True:
+        _turn(client, as_json)
+        time.sleep(WATCH_SECONDS)
+
+
+def _turn(client: Client, as_json: bool) -> None:
+    """One picture. An API that is away for a while is part of the picture, but only for a person who watches."""
+    if as_json:
+        click.echo(json.dumps(client.json("GET", "/v1/status"), ensure_ascii=False))
+        return
+    terminal = sys.stdout.isatty()
+    try:
+        found = client.json("GET", "/v1/status")
+    except Unavailable as error:
+        if not terminal:
+            raise
+        click.echo(f"{CLEAR}{error.detail}")
+        return
+    click.echo(CLEAR if terminal else "", nl=not terminal)
+    _show_status(found)
+
+
+def _show_status(found: Any) -> None:
+    for title, rows in (
+        ("Nodes", _node_rows(found["nodes"])),
+        ("Objects", list(found["objects"].items())),
+        ("Work", _work_rows(found)),
+        ("Alerts", [(alert["name"], alert["since"], alert["detail"]) for alert in found["alerts"]] or [("none",)]),
+    ):
+        click.echo(title)
+        columns([("", *row) for row in rows])
+
+
+def _work_rows(found: Any) -> Sequence[Sequence[object]]:
+    return [
+        ("copies missing", found["copies_missing"]),
+        ("oldest unprotected", age(found["oldest_unprotected"])),
+        ("dead letters", found["dead_letters"]),
+        *((f"queue {name}", depth) for name, depth in (found["queues"] or {}).items()),
+    ]
+
+
+def _node_rows(found: Sequence[Any]) -> Sequence[Sequence[object]]:
+    rows: list[Sequence[object]] = [("NODE", "STATE", "COPIES", "BYTES", "MISSING", "LAST SEEN", "LAST ERROR")]
+    for node in found:
+        state = node["state"] if node["writable"] else f"{node['state']}, not writable"
+        numbers = node["copies"], size(node["bytes"]), node["missing"]
+        rows.append((node["name"], state, *numbers, node["last_seen"], node["last_error"]))
+    return rows
+
+
+# -- nodes
+
+
+@click.group(invoke_without_command=True, short_help="Show the storage nodes, or change one.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, for scripts; errors as problems.")
+@click.pass_context
+def nodes(ctx: click.Context, as_json: bool) -> None:
+    """The storage nodes. Without a command: list them."""
+    if ctx.invoked_subcommand is None:
+        with edge(ctx, as_json):
+            _list_nodes(as_json)
+
+
+@nodes.command("list", cls=ClientCommand, short_help="List them.")
+def list_nodes(as_json: bool) -> None:
+    """List the nodes: what they are asked to be, how they are, what lies on them."""
+    _list_nodes(as_json)
+
+
+def _list_nodes(as_json: bool) -> None:
+    found = connect().json("GET", "/v1/nodes")
+    if as_json:
+        document(found)
+    else:
+        columns(_node_rows(found["nodes"]))
+
+
+@nodes.command(cls=ClientCommand, short_help="Take in a node that came back as another.")
+@click.argument("name")
+def accept(name: str, as_json: bool) -> None:
+    """Take in node NAME, which is `foreign`: an empty or swapped disk behind a known name.
+
+    What should lie on it is looked at and, where absent, made again from other copies.
+    """
+    answer = connect().json(
+        "PATCH",
+        f"/v1/nodes/{quote(name, safe='')}",
+        headers={"Content-Type": "application/json"},
+        body=json.dumps({"accept": True}),
+    )
+    if as_json:
+        document(answer)
+    else:
+        click.echo(f"accepted {name}: {answer['state']}")

@@ -1,0 +1,132 @@
+"""Bytes on their way between the terminal's files and the API, counted and digested as they pass, in constant memory.
+
+A download becomes visible in four steps: 1. a temporary file beside the target, 2. every byte written to it, 3. its
+length and SHA-256 compared with what the API announced, 4. the rename. Before 4 the target is as it was.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from cli.progress import Advance
+from common.errors import BovedaError
+
+
+class WrongBytes(BovedaError):
+    """What was transferred is not what was announced."""
+
+
+class LocalFile(BovedaError):
+    """A file of this machine cannot be read or written."""
+
+
+class Upload:
+    """A body for one request: at most `length` bytes of `source`, with the count and digest of what was read."""
+
+    def __init__(self, source: io.RawIOBase, name: str, length: int | None, advance: Advance) -> None:
+        self._source = source
+        self._name = name
+        self._length = length
+        self._advance = advance
+        self._digest = hashlib.sha256()
+        self.count = 0
+
+    def read(self, size: int) -> bytes:
+        if self._length is not None:
+            size = min(size, self._length - self.count)
+        try:
+            piece = self._source.read(size) if size else b""
+        except OSError as error:
+            raise LocalFile(f"cannot read {self._name}: {error.strerror}") from error
+        if piece is None:
+            raise LocalFile(f"{self._name} is in non-blocking mode; its end cannot be told from a pause")
+        if not piece and self._length is not None and self.count < self._length:
+            raise LocalFile(f"{self._name} became shorter while it was read; nothing was stored")
+        self._digest.update(piece)
+        self.count += len(piece)
+        self._advance(len(piece))
+        return piece
+
+    def check(self, size: int, headers: Mapping[str, str]) -> None:
+        """WrongBytes unless the API stored what was read."""
+        _compare(self._name, self.count, self._digest.digest(), size, headers)
+
+
+def copy_verified(
+    name: str, chunks: Iterable[bytes], headers: Mapping[str, str], out: IO[bytes], advance: Advance
+) -> int:
+    """Write an answer's body to `out`; the bytes written. WrongBytes if length or digest are not as announced."""
+    digest = hashlib.sha256()
+    count = 0
+    for chunk in chunks:
+        out.write(chunk)
+        digest.update(chunk)
+        count += len(chunk)
+        advance(len(chunk))
+    out.flush()
+    _compare(name, count, digest.digest(), int(headers.get("Content-Length", count)), headers)
+    return count
+
+
+def _compare(name: str, count: int, digest: bytes, size: int, headers: Mapping[str, str]) -> None:
+    if count != size:
+        raise WrongBytes(f"{name}: {count} bytes were transferred, the API tells of {size}")
+    announced = repr_digest(headers.get("Repr-Digest", ""))
+    if announced is not None and announced != digest:
+        raise WrongBytes(f"{name}: the SHA-256 of the bytes is not the one the API tells of")
+
+
+def repr_digest(header: str) -> bytes | None:
+    """The sha-256 of a Repr-Digest header (RFC 9530); None if there is none in it."""
+    for member in header.split(","):
+        algorithm, _, value = member.strip().partition("=")
+        if algorithm.lower() == "sha-256" and value.startswith(":") and value.endswith(":"):
+            with suppress(ValueError):
+                return base64.b64decode(value[1:-1], validate=True)
+    return None
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[IO[bytes]]:
+    """A file that becomes `target` when the block ends well, and leaves no trace otherwise.
+
+    Through a symbolic link its destination is replaced. Devices and pipes have no "beside": they are written to
+    directly.
+    """
+    try:
+        target = Path(os.path.realpath(target))
+        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+            with target.open("wb") as out:
+                yield out
+            return
+        handle, temporary = tempfile.mkstemp(prefix=".boveda-", suffix=".part", dir=target.parent)
+        try:
+            with os.fdopen(handle, "wb") as out:
+                yield out
+                os.fchmod(out.fileno(), _mode_for(target))
+            os.replace(temporary, target)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise LocalFile(f"cannot write {target}: {error.strerror}") from error
+
+
+def _mode_for(target: Path) -> int:
+    """The mode a file written in place would have: that of the one replaced, else the umask's."""
+    with suppress(FileNotFoundError):
+        return stat.S_IMODE(target.stat().st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
