@@ -1,0 +1,107 @@
+"""Bring the catalogue's schema up to date and fill in what must exist. Run once, before the processes start.
+
+1. Under one lock (the writer's on SQLite, an advisory one on PostgreSQL): all migrations up to the newest.
+2. Cluster id and generation, if there are none. 3. The Spanish door's bucket. 4. Nodes of BOVEDA_NODES_FILE that are
+not known yet, as `new`; their buckets are made when the node answers for the first time.
+
+    python -m common.catalogue.migrate
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from sqlalchemy import Connection, insert, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from common.catalogue.sql import SqlCatalogue, open_catalogue
+from common.catalogue.sql.tables import cluster
+from common.errors import BovedaError, CatalogueUnavailable, ConfigurationError
+from common.objects import SPANISH_BUCKET, NodeSpec, new_id
+from common.settings import Settings, load
+
+_LOCK = 0x626F76656461  # "boveda"
+
+
+class _NodeEntry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    endpoint: str = Field(pattern=r"^https?://[^/]+$")
+    bucket: str = Field(min_length=3, max_length=63)
+    credentials: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    region: str = "us-east-1"
+    zone: str = ""
+    weight: float = Field(1.0, ge=0)
+
+
+def read_nodes(path: Path) -> list[NodeSpec]:
+    """The nodes of a JSON list; ConfigurationError names the entry that is wrong."""
+    try:
+        entries = TypeAdapter(list[_NodeEntry]).validate_python(json.loads(path.read_text()))
+    except OSError as error:
+        raise ConfigurationError(f"BOVEDA_NODES_FILE cannot be read: {error.strerror}") from None
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(f"BOVEDA_NODES_FILE is not JSON: {error}") from None
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ConfigurationError(f"BOVEDA_NODES_FILE: {wrong}") from None
+    return [NodeSpec(**entry.model_dump()) for entry in entries]
+
+
+def migrate(settings: Settings) -> None:
+    """All of it, idempotent. CatalogueUnavailable, ConfigurationError, Conflict."""
+    specs = read_nodes(settings.nodes_file) if settings.nodes_file else []
+    catalogue = open_catalogue(settings.database, copies=settings.copies, write_copies=settings.write_copies)
+    try:
+        upgrade(catalogue)
+        catalogue.buckets.put(SPANISH_BUCKET, None, None)
+        catalogue.nodes.register(specs)
+    finally:
+        catalogue.close()
+
+
+def upgrade(catalogue: SqlCatalogue) -> None:
+    """The schema, and the cluster's row."""
+    database = catalogue.database
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+
+    def create(connection: Connection) -> None:
+        if connection.execute(select(cluster.c.id)).first() is None:
+            now = database.now(connection)
+            connection.execute(insert(cluster).values(one=1, id=new_id(), generation=new_id(), created_at=now))
+
+    try:
+        with database.writer_lock() if database.sqlite else nullcontext(), database.engine.connect() as connection:
+            if not database.sqlite:
+                connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
+                connection.commit()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+            if not database.sqlite:
+                connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
+                connection.commit()
+    except SQLAlchemyError as error:
+        raise CatalogueUnavailable(f"the catalogue cannot be migrated: {type(error).__name__}") from error
+    database.write(create)
+
+
+def main() -> int:
+    try:
+        migrate(load())
+    except BovedaError as error:
+        print(f"migrate: {error.detail}", file=sys.stderr)  # noqa: T201 - a command's own voice
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""The catalogue on SQLAlchemy Core: SQLite for one machine, PostgreSQL for more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from sqlalchemy import select
+
+from common.catalogue.base import StatusCounts
+from common.catalogue.sql import status
+from common.catalogue.sql.access import SqlKeks, SqlLeases, SqlTokens
+from common.catalogue.sql.afterlife import Afterlife
+from common.catalogue.sql.buckets import SqlBuckets
+from common.catalogue.sql.copies import SqlCopies
+from common.catalogue.sql.database import Database
+from common.catalogue.sql.jobs import SqlJobs
+from common.catalogue.sql.nodes import SqlNodes
+from common.catalogue.sql.reading import Reading
+from common.catalogue.sql.tables import cluster
+from common.catalogue.sql.writing import Writing
+from common.errors import CatalogueUnavailable
+
+
+class SqlObjects(Writing, Reading, Afterlife):
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+
+class SqlCatalogue:
+    """`common.catalogue.base.Catalogue` over one database."""
+
+    def __init__(self, database: Database, copies: int, write_copies: int) -> None:
+        self.database = database
+        self.buckets = SqlBuckets(database, copies, write_copies)
+        self.objects = SqlObjects(database)
+        self.copies = SqlCopies(database)
+        self.nodes = SqlNodes(database)
+        self.jobs = SqlJobs(database)
+        self.leases = SqlLeases(database)
+        self.keks = SqlKeks(database)
+        self.tokens = SqlTokens(database)
+
+    def now(self) -> float:
+        return self.database.read(self.database.now)
+
+    def ready(self) -> None:
+        if self.database.read(lambda connection: connection.execute(select(cluster.c.id)).first()) is None:
+            raise CatalogueUnavailable("the catalogue is empty: run the migration")
+
+    def status(self) -> StatusCounts:
+        return status.status(self.database)
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def open_catalogue(
+    url: str, *, clock: Callable[[], float] = time.time, copies: int = 3, write_copies: int = 1
+) -> SqlCatalogue:
+    """A catalogue on an SQLAlchemy URL; nothing connects yet. `copies`, `write_copies`: defaults of new buckets."""
+    return SqlCatalogue(Database(url, clock), copies, write_copies)

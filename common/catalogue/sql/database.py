@@ -1,0 +1,227 @@
+"""One database, read and written: connections, locks, repetition, and what became of a COMMIT.
+
+Reading is autocommit. Writing is one transaction given as a function, so that it can be run again:
+
+- SQLite: a process lock, then a file lock, both polled for at most 2 s in all, then BEGIN IMMEDIATE. SQLite's own busy
+  handler sleeps up to 100 ms at a time, which made the p99 of a loaded store. The lock file names its holder's pid.
+- PostgreSQL: READ COMMITTED; 40001 and 40P01 are repeated 10 times with 5 to 100 ms of jitter.
+
+A COMMIT whose answer is lost is in doubt. `write(..., landed=...)` then looks for up to 5 s: under the writer lock on
+SQLite, by `pg_xact_status` of the transaction's id on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from common.errors import CatalogueUnavailable, OutcomeUnknown
+
+T = TypeVar("T")
+
+LOCK_SECONDS = 2.0
+LOCK_POLL_SECONDS = 0.0005
+REPEATS = 10
+DOUBT_SECONDS = 5.0
+POOL_SIZE = 16
+REPEATABLE = ("40001", "40P01")
+
+
+class WriterLock:
+    """One writer at a time, over all threads and processes of a host."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._threads = threading.Lock()
+        self._file: int | None = None
+        self._pid = 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        end = time.monotonic() + LOCK_SECONDS
+        if not self._threads.acquire(timeout=LOCK_SECONDS):
+            raise CatalogueUnavailable("the catalogue is busy")
+        try:
+            file = self._opened()
+            self._take(file, end)
+            try:
+                yield
+            finally:
+                os.ftruncate(file, 0)
+                fcntl.flock(file, fcntl.LOCK_UN)
+        finally:
+            self._threads.release()
+
+    def _take(self, file: int, end: float) -> None:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise CatalogueUnavailable("the catalogue is busy") from None
+                time.sleep(LOCK_POLL_SECONDS)
+        os.pwrite(file, b"%d\n" % os.getpid(), 0)
+
+    def _opened(self) -> int:
+        # A descriptor that came through a fork would share its lock with the parent.
+        if self._file is None or self._pid != os.getpid():
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._pid = os.getpid()
+        return self._file
+
+
+class Database:
+    """`clock` is the time of SQLite; PostgreSQL has its own."""
+
+    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
+        parsed = make_url(url)
+        self.sqlite = parsed.get_backend_name() == "sqlite"
+        self._clock = clock
+        if self.sqlite:
+            database = parsed.database or ""
+            self._lock = WriterLock(Path(database + ".lock"))
+            self.engine = create_engine(
+                parsed,
+                pool_size=POOL_SIZE,
+                max_overflow=POOL_SIZE,
+                connect_args={"check_same_thread": False, "isolation_level": None, "timeout": LOCK_SECONDS},
+            )
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            self.reading = self.engine
+        else:
+            parsed = parsed.set(drivername="postgresql+psycopg")
+            self.engine = create_engine(
+                parsed,
+                isolation_level="READ COMMITTED",
+                pool_size=POOL_SIZE,
+                max_overflow=POOL_SIZE,
+                pool_timeout=LOCK_SECONDS,
+                connect_args={
+                    "connect_timeout": 2,
+                    "options": "-c statement_timeout=10000 -c lock_timeout=5000 "
+                    "-c idle_in_transaction_session_timeout=15000",
+                },
+            )
+            self.reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def writer_lock(self) -> AbstractContextManager[None]:
+        """SQLite's writer lock alone, for work that makes its own transactions."""
+        return self._lock.held()
+
+    def now(self, connection: Connection) -> float:
+        if self.sqlite:
+            return self._clock()
+        return float(connection.execute(_PG_NOW).scalar_one())
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Run reading work; once more if the connection turns out to be dead."""
+        for attempt in (1, 2):
+            try:
+                with self.reading.connect() as connection:
+                    return work(connection)
+            except (SQLAlchemyError, PoolTimeout) as error:
+                if attempt == 1 and _disconnected(error):
+                    continue
+                raise _translated(error) from error
+        raise AssertionError("unreachable")
+
+    def write(self, work: Callable[[Connection], T], landed: Callable[[Connection], bool] | None = None) -> T:
+        """Run one writing transaction. `landed` tells, from a fresh look, whether its effect is there."""
+        for attempt in range(1, REPEATS + 1):
+            try:
+                return self._write_sqlite(work, landed) if self.sqlite else self._write_postgres(work, landed)
+            except (SQLAlchemyError, PoolTimeout) as error:
+                if attempt == REPEATS or not (_repeatable(error) or (attempt < 3 and _disconnected(error))):
+                    raise _translated(error) from error
+                time.sleep(random.uniform(0.005, 0.1))  # noqa: S311 - jitter, not a secret
+        raise AssertionError("unreachable")
+
+    def _write_sqlite(self, work: Callable[[Connection], T], landed: Callable[[Connection], bool] | None) -> T:
+        with self._lock.held(), self.engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            result = work(connection)
+            try:
+                connection.commit()
+            except DBAPIError as error:
+                connection.rollback()
+                if landed is None or not landed(connection):
+                    raise _translated(error) from error
+            return result
+
+    def _write_postgres(self, work: Callable[[Connection], T], landed: Callable[[Connection], bool] | None) -> T:
+        with self.engine.connect() as connection:
+            result = work(connection)
+            transaction = connection.execute(_PG_TRANSACTION).scalar_one() if landed else None
+            try:
+                connection.commit()
+            except DBAPIError as error:
+                if _repeatable(error) or not _disconnected(error):
+                    raise
+                if landed is None or not self._resolved(str(transaction), landed):
+                    raise CatalogueUnavailable("the catalogue did not take the change; nothing was stored") from error
+            return result
+
+    def _resolved(self, transaction: str, landed: Callable[[Connection], bool]) -> bool:
+        """What became of a COMMIT in doubt: True it landed, False surely not, OutcomeUnknown after 5 s."""
+        end = time.monotonic() + DOUBT_SECONDS
+        while time.monotonic() < end:
+            try:
+                with self.reading.connect() as connection:
+                    if landed(connection):
+                        return True
+                    status = connection.execute(_PG_STATUS, {"id": transaction}).scalar_one()
+                    if status == "aborted":
+                        return False
+            except (SQLAlchemyError, PoolTimeout):
+                pass  # still away: the loop's end is the limit
+            time.sleep(0.1)
+        raise OutcomeUnknown("the database did not say whether the change was stored; look before repeating it")
+
+
+_PG_NOW = text("SELECT extract(epoch FROM clock_timestamp())")
+_PG_TRANSACTION = text("SELECT pg_current_xact_id()::text")
+_PG_STATUS = text("SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8))")
+
+
+def _prepare_sqlite(connection: object, _entry: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _repeatable(error: Exception) -> bool:
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in REPEATABLE
+
+
+def _disconnected(error: Exception) -> bool:
+    return (
+        isinstance(error, DBAPIError)
+        and (error.connection_invalidated or isinstance(error, InterfaceError | OperationalError))
+        and getattr(error.orig, "sqlstate", None) in (None, "57P01", "57P02", "57P03", "08006", "08003", "08000")
+    )
+
+
+def _translated(error: Exception) -> Exception:
+    """What a caller may see. An error in our own SQL stays what it is: a fault to be found, not a state."""
+    if isinstance(error, PoolTimeout | OperationalError | InterfaceError) or (
+        isinstance(error, DBAPIError) and error.connection_invalidated
+    ):
+        return CatalogueUnavailable("the catalogue cannot be reached or is busy")
+    return error

@@ -1,0 +1,199 @@
+"""Nodes: what was configured and asked for, and the shared verdict of what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, case, func, insert, select, update
+from sqlalchemy.exc import IntegrityError as Taken
+
+from common.catalogue.base import NodeTotals
+from common.catalogue.sql.database import Database
+from common.catalogue.sql.rows import AnyRow
+from common.catalogue.sql.tables import blobs, cluster, copies, leases, node_health, nodes
+from common.errors import Conflict, NoSuchNode
+from common.objects import Node, NodeHealth, NodeMode, NodeSpec, new_id
+
+_ALL = (
+    select(
+        nodes,
+        node_health.c.health,
+        node_health.c.since,
+        node_health.c.last_seen,
+        node_health.c.last_error,
+    )
+    .select_from(nodes.join(node_health, node_health.c.node_id == nodes.c.id))
+    .order_by(nodes.c.name)
+)
+
+
+def _node(row: AnyRow) -> Node:
+    return Node(
+        id=row.id,
+        spec=NodeSpec(row.name, row.endpoint, row.bucket, row.credentials, row.region, row.zone, row.weight),
+        mode=NodeMode(row.mode),
+        mode_until=row.mode_until,
+        writable=row.writable,
+        identity=row.identity,
+        epoch=row.epoch,
+        health=NodeHealth(row.health),
+        since=row.since,
+        last_seen=row.last_seen,
+        last_error=row.last_error,
+    )
+
+
+class SqlNodes:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all(self) -> Sequence[Node]:
+        return self._database.read(lambda connection: [_node(row) for row in connection.execute(_ALL)])
+
+    def register(self, specs: Sequence[NodeSpec]) -> None:
+        def work(connection: Connection) -> None:
+            now = self._database.now(connection)
+            known = set(connection.execute(select(nodes.c.name)).scalars())
+            for spec in specs:
+                if spec.name not in known:
+                    _insert(connection, spec, now)
+
+        try:
+            self._database.write(work)
+        except Taken:
+            raise Conflict("an endpoint and bucket can belong to one node only") from None
+
+    def totals(self) -> Mapping[str, NodeTotals]:
+        held = copies.c.state.in_(("stored", "suspect"))
+        statement = (
+            select(
+                copies.c.node_id,
+                func.sum(case((held, 1), else_=0)),
+                func.sum(case((held, blobs.c.cipher_length), else_=0)),
+                func.sum(case((copies.c.state == "missing", 1), else_=0)),
+            )
+            .select_from(copies.join(blobs, blobs.c.id == copies.c.blob_id))
+            .where(copies.c.node_id.is_not(None))
+            .group_by(copies.c.node_id)
+        )
+        return self._database.read(
+            lambda connection: {
+                row[0]: NodeTotals(int(row[1]), int(row[2]), int(row[3])) for row in connection.execute(statement)
+            }
+        )
+
+    def write_health(self, verdicts: Mapping[str, tuple[NodeHealth, float | None, str | None]], owner: str) -> bool:
+        def work(connection: Connection) -> bool:
+            now = self._database.now(connection)
+            lease = select(leases.c.owner).where(leases.c.name == "health", leases.c.until > now)
+            if connection.execute(lease).scalar() != owner:
+                return False
+            before = dict(connection.execute(select(node_health.c.node_id, node_health.c.health)).tuples().all())
+            for node_id, (health, last_seen, last_error) in sorted(verdicts.items()):
+                values: dict[str, Any] = {"health": health.value, "last_error": last_error}
+                if last_seen is not None:
+                    values["last_seen"] = last_seen
+                if before.get(node_id) != health.value:
+                    values["since"] = now
+                connection.execute(update(node_health).where(node_health.c.node_id == node_id).values(**values))
+            return True
+
+        return self._database.write(work)
+
+    def returned(self) -> Sequence[str]:
+        statement = select(node_health.c.node_id).where(
+            node_health.c.health == "up",
+            node_health.c.woken_since.is_(None) | (node_health.c.woken_since < node_health.c.since),
+        )
+        return self._database.read(lambda connection: connection.execute(statement).scalars().all())
+
+    def woken(self, node_id: str, since: float) -> None:
+        self._database.write(
+            lambda connection: connection.execute(
+                update(node_health).where(node_health.c.node_id == node_id).values(woken_since=since)
+            )
+        )
+
+    def set_identity(self, node_id: str, identity: str, epoch: int) -> None:
+        def work(connection: Connection) -> None:
+            connection.execute(
+                update(nodes)
+                .where(nodes.c.id == node_id)
+                .values(identity=identity, epoch=case((nodes.c.epoch < epoch, epoch), else_=nodes.c.epoch))
+            )
+
+        self._database.write(work)
+
+    def set_writable(self, node_id: str, writable: bool) -> None:
+        def work(connection: Connection) -> None:
+            now = self._database.now(connection)
+            connection.execute(
+                update(nodes).where(nodes.c.id == node_id).values(writable=writable, writable_checked_at=now)
+            )
+
+        self._database.write(work)
+
+    def set_mode(self, name: str, mode: str, until: float | None) -> Node:
+        def work(connection: Connection) -> Node:
+            done = connection.execute(update(nodes).where(nodes.c.name == name).values(mode=mode, mode_until=until))
+            if not done.rowcount:
+                raise NoSuchNode(f"there is no node '{name}'")
+            return _node(connection.execute(_ALL.where(nodes.c.name == name)).one())
+
+        return self._database.write(work)
+
+    def accept(self, node_id: str, epoch: int, limit: int = 1000) -> int:
+        def work(connection: Connection) -> int:
+            now = self._database.now(connection)
+            connection.execute(update(nodes).where(nodes.c.id == node_id).values(identity="known", epoch=epoch))
+            page = (
+                connection.execute(
+                    select(copies.c.id)
+                    .where(copies.c.node_id == node_id, copies.c.state == "stored")
+                    .order_by(copies.c.id)
+                    .limit(limit)
+                    .with_for_update()
+                )
+                .scalars()
+                .all()
+            )
+            if page:
+                connection.execute(
+                    update(copies)
+                    .where(copies.c.id.in_(page))
+                    .values(state="suspect", fence=copies.c.fence + 1, next_attempt_at=now, enqueued_at=None)
+                )
+            return len(page)
+
+        return self._database.write(work)
+
+    def cluster(self) -> tuple[str, str]:
+        def work(connection: Connection) -> tuple[str, str]:
+            row = connection.execute(select(cluster.c.id, cluster.c.generation)).one()
+            return row.id, row.generation
+
+        return self._database.read(work)
+
+
+def _insert(connection: Connection, spec: NodeSpec, now: float) -> None:
+    node_id = new_id()
+    connection.execute(
+        insert(nodes).values(
+            id=node_id,
+            name=spec.name,
+            endpoint=spec.endpoint,
+            bucket=spec.bucket,
+            region=spec.region,
+            zone=spec.zone,
+            weight=spec.weight,
+            credentials=spec.credentials,
+            mode="active",
+            writable=True,
+            identity="new",
+            epoch=0,
+            created_at=now,
+        )
+    )
+    # Not seen yet: the first probes decide.
+    connection.execute(insert(node_health).values(node_id=node_id, health="suspect", since=now, woken_since=now))

@@ -1,0 +1,82 @@
+"""Counts over the whole catalogue. Cheap while little is wrong: what is fully stored is only counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from sqlalchemy import Connection, func, or_, select
+
+from common.catalogue.base import StatusCounts
+from common.catalogue.sql import rows
+from common.catalogue.sql.database import Database
+from common.catalogue.sql.jobs import OPEN
+from common.catalogue.sql.tables import IS_WAITING, blobs, copies, jobs, node_health, nodes, objects, versions
+from common.objects import ObjectState, Protection
+
+_BAD_NODES = (
+    select(nodes.c.id)
+    .select_from(nodes.join(node_health, node_health.c.node_id == nodes.c.id))
+    .where(or_(nodes.c.mode == "retired", node_health.c.health.in_(("down", "foreign"))))
+)
+_candidates = (
+    select(blobs.c.version_id)
+    .select_from(copies.join(blobs, blobs.c.id == copies.c.blob_id))
+    .where(or_(IS_WAITING, copies.c.node_id.in_(_BAD_NODES)))
+)
+_counted = rows.per_version(_candidates).subquery()
+_classes = (
+    select(
+        versions.c.wanted,
+        _counted.c.good,
+        _counted.c.live,
+        _counted.c.readable,
+        _counted.c.harmed,
+        func.count(),
+        func.min(versions.c.created_at),
+    )
+    .select_from(
+        _counted.join(versions, versions.c.id == _counted.c.version_id).join(
+            objects, objects.c.version_id == versions.c.id
+        )
+    )
+    .group_by(versions.c.wanted, _counted.c.good, _counted.c.live, _counted.c.readable, _counted.c.harmed)
+)
+_WAITING = (
+    select(copies.c.state, func.count())
+    .select_from(copies.join(blobs, blobs.c.id == copies.c.blob_id).join(versions, versions.c.id == blobs.c.version_id))
+    .where(IS_WAITING, or_(versions.c.state == "current", copies.c.state == "doomed"))
+    .group_by(copies.c.state)
+)
+
+
+def status(database: Database) -> StatusCounts:
+    def work(connection: Connection) -> StatusCounts:
+        now = database.now(connection)
+        total = connection.execute(select(func.count()).select_from(objects)).scalar_one()
+        states: Counter[ObjectState] = Counter()
+        oldest: float | None = None
+        for wanted, good, live, readable, harmed, count, created in connection.execute(_classes):
+            state = Protection(wanted, min(good, wanted), min(live, wanted), readable, bool(harmed)).state
+            states[state] += count
+            if state is not ObjectState.PROTECTED:
+                oldest = created if oldest is None else min(oldest, created)
+        states[ObjectState.PROTECTED] += max(0, total - sum(states.values()))
+        waiting: dict[str, int] = dict(connection.execute(_WAITING).tuples().all())
+        dead = (
+            select(func.count())
+            .select_from(copies)
+            .where(copies.c.dead_at.is_not(None), copies.c.acknowledged_at.is_(None))
+        )
+        return StatusCounts(
+            objects={state.value: states.get(state, 0) for state in ObjectState},
+            copies_missing=waiting.get("missing", 0),
+            copies_suspect=waiting.get("suspect", 0),
+            copies_doomed=waiting.get("doomed", 0),
+            oldest_unprotected=None if oldest is None else max(0.0, now - oldest),
+            dead_letters=connection.execute(dead).scalar_one(),
+            jobs_open=connection.execute(
+                select(func.count()).select_from(jobs).where(jobs.c.state.in_(OPEN))
+            ).scalar_one(),
+        )
+
+    return database.read(work)

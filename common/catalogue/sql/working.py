@@ -1,0 +1,251 @@
+"""Claiming copy rows and ending work on them: the part of the state machine that workers drive.
+
+    missing ──claim(replicate)──► end: stored · missing (failed, back-off) · dead
+    suspect ──claim(verify)─────► end: stored (verified) · missing · suspect (failed) · dead
+    doomed  ──claim(delete)─────► end: row deleted · doomed (failed)
+
+A claim is a compare-and-set that adds 1 to `fence`; an end applies only while the row still has the fence of its
+claim, so a worker that was overtaken writes nothing. Rows are locked by id, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, func, select, update
+
+from common.catalogue.sql import rows
+from common.catalogue.sql.database import Database
+from common.catalogue.sql.rows import AnyRow
+from common.catalogue.sql.tables import blobs, copies, versions
+from common.objects import Claim, CopyAction, CopyState, End, Placed
+
+LAPSED = "lapsed"
+_UNLEASED: dict[str, Any] = {"lease_owner": None, "lease_until": None, "enqueued_at": None}
+_CLEAN: dict[str, Any] = {
+    **_UNLEASED,
+    "attempts": 0,
+    "failures": None,
+    "next_attempt_at": None,
+    "first_error": None,
+    "first_error_kind": None,
+    "first_error_at": None,
+    "last_error": None,
+    "last_error_kind": None,
+    "last_error_at": None,
+    "dead_at": None,
+    "acknowledged_at": None,
+}
+_CLAIM_COLUMNS = (
+    *rows.BLOB,
+    copies.c.id.label("copy_id"),
+    copies.c.fence,
+    copies.c.node_id,
+    copies.c.state,
+    copies.c.attempts,
+    copies.c.failures,
+    copies.c.first_error,
+)
+_CLAIMABLE = select(*_CLAIM_COLUMNS).select_from(
+    copies.join(blobs, blobs.c.id == copies.c.blob_id).join(versions, versions.c.id == blobs.c.version_id)
+)
+_DUE = (
+    _CLAIMABLE.where(
+        copies.c.blob_id.in_(bindparam("blobs", expanding=True)),
+        copies.c.node_id.in_(bindparam("nodes", expanding=True)),
+        copies.c.state == bindparam("state"),
+        versions.c.state.in_(bindparam("version_states", expanding=True)),
+        copies.c.next_attempt_at <= bindparam("now"),
+        copies.c.dead_at.is_(None),
+        copies.c.lease_until.is_(None) | (copies.c.lease_until < bindparam("now")),
+    )
+    .order_by(copies.c.id)
+    .limit(1000)
+    .with_for_update(of=copies, skip_locked=True)
+)
+_LEASE = (
+    update(copies)
+    .where(copies.c.id.in_(bindparam("ids", expanding=True)))
+    .values(
+        lease_owner=bindparam("owner"),
+        lease_until=bindparam("until"),
+        fence=copies.c.fence + 1,
+        attempts=copies.c.attempts + 1,
+    )
+)
+_OTHERS = select(copies.c.blob_id, copies.c.node_id, copies.c.state).where(
+    copies.c.blob_id.in_(bindparam("blobs", expanding=True)), copies.c.state != "doomed"
+)
+_RENEW = (
+    update(copies)
+    .where(copies.c.id.in_(bindparam("ids", expanding=True)), copies.c.lease_owner == bindparam("owner"))
+    .values(lease_until=bindparam("until"))
+)
+_FENCES = (
+    select(copies.c.id, copies.c.fence)
+    .where(copies.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(copies.c.id)
+    .with_for_update()
+)
+_BY_IDS = copies.c.id.in_(bindparam("ids", expanding=True))
+_END_STORED = (
+    update(copies)
+    .where(_BY_IDS)
+    .values(
+        **_CLEAN, state="stored", stored_at=bindparam("at"), verified_at=bindparam("verified"), fence=copies.c.fence + 1
+    )
+)
+_END_GONE = delete(copies).where(_BY_IDS)
+_END_RELEASED = (
+    update(copies)
+    .where(copies.c.id == bindparam("of_id"))
+    .values(
+        **_UNLEASED,
+        attempts=copies.c.attempts - 1,
+        next_attempt_at=bindparam("next"),
+        fence=copies.c.fence + 1,
+    )
+)
+_END_OTHERWISE = (
+    update(copies)
+    .where(copies.c.id == bindparam("of_id"))
+    .values(
+        **_UNLEASED,
+        state=bindparam("to_state"),
+        failures=bindparam("counts"),
+        next_attempt_at=bindparam("next"),
+        first_error=func.coalesce(copies.c.first_error, bindparam("error")),
+        first_error_kind=func.coalesce(copies.c.first_error_kind, bindparam("kind")),
+        first_error_at=func.coalesce(copies.c.first_error_at, bindparam("error_at")),
+        last_error=func.coalesce(bindparam("error"), copies.c.last_error),
+        last_error_kind=func.coalesce(bindparam("kind"), copies.c.last_error_kind),
+        last_error_at=func.coalesce(bindparam("error_at"), copies.c.last_error_at),
+        dead_at=bindparam("dead"),
+        fence=copies.c.fence + 1,
+    )
+)
+_LAPSED = (
+    _CLAIMABLE.where(copies.c.lease_until < bindparam("now"))
+    .order_by(copies.c.id)
+    .limit(bindparam("limit"))
+    .with_for_update(of=copies, skip_locked=True)
+)
+
+
+class Working:
+    _database: Database
+
+    def claim(
+        self, action: CopyAction, blob_ids: Sequence[str], nodes: Collection[str], owner: str, lease: float
+    ) -> Sequence[Claim]:
+        states = ["current", "doomed"] if action is CopyAction.DELETE else ["current"]
+
+        def work(connection: Connection) -> Sequence[Claim]:
+            now = self._database.now(connection)
+            due = connection.execute(
+                _DUE,
+                {
+                    "blobs": list(blob_ids),
+                    "nodes": list(nodes),
+                    "state": action.state.value,
+                    "version_states": states,
+                    "now": now,
+                },
+            ).all()
+            if not due:
+                return []
+            ids = [row.copy_id for row in due]
+            connection.execute(_LEASE, {"ids": ids, "owner": owner, "until": now + lease})
+            return _claims(connection, due, fence=1, attempts=1)
+
+        return self._database.write(work) if blob_ids and nodes else []
+
+    def renew(self, claims: Sequence[Claim], owner: str, lease: float) -> None:
+        def work(connection: Connection) -> None:
+            until = self._database.now(connection) + lease
+            connection.execute(_RENEW, {"ids": [claim.copy_id for claim in claims], "owner": owner, "until": until})
+
+        if claims:
+            self._database.write(work)
+
+    def end(self, ends: Sequence[End]) -> Collection[int]:
+        def work(connection: Connection) -> Collection[int]:
+            ids = [end.copy_id for end in ends]
+            fences = {row.id: row.fence for row in connection.execute(_FENCES, {"ids": ids})}
+            valid = [end for end in ends if fences.get(end.copy_id) == end.fence]
+            _apply(connection, valid, self._database.now(connection))
+            return {end.copy_id for end in valid}
+
+        return self._database.write(work) if ends else set()
+
+    def expire_leases(self, limit: int = 1000) -> Sequence[Claim]:
+        def work(connection: Connection) -> Sequence[Claim]:
+            now = self._database.now(connection)
+            over = connection.execute(_LAPSED, {"now": now, "limit": limit}).all()
+            if not over:
+                return []
+            connection.execute(
+                update(copies)
+                .where(copies.c.id.in_([row.copy_id for row in over]))
+                .values(lease_owner="expired", lease_until=now + 10, fence=copies.c.fence + 1)
+            )
+            return _claims(connection, over, fence=1, attempts=0, lapsed=1)
+
+        return self._database.write(work)
+
+
+def _claims(connection: Connection, due: Sequence[AnyRow], fence: int, attempts: int, lapsed: int = 0) -> list[Claim]:
+    others: dict[str, list[Placed]] = {}
+    for row in connection.execute(_OTHERS, {"blobs": list({row.blob_id for row in due})}):
+        others.setdefault(row.blob_id, []).append(Placed(row.node_id, CopyState(row.state)))
+    return [
+        Claim(
+            row.copy_id,
+            row.fence + fence,
+            row.node_id,
+            CopyState(row.state),
+            rows.blob(row),
+            others.get(row.blob_id, []),
+            row.attempts + attempts,
+            _counted(row.failures, lapsed),
+            row.first_error,
+        )
+        for row in due
+    ]
+
+
+def _counted(failures: Mapping[str, int] | None, lapsed: int) -> Mapping[str, int]:
+    counts = dict(failures or {})
+    return {**counts, LAPSED: counts.get(LAPSED, 0) + lapsed} if lapsed else counts
+
+
+def _apply(connection: Connection, ends: Sequence[End], now: float) -> None:
+    for verified in (True, False):
+        stored = [end.copy_id for end in ends if end.state is CopyState.STORED and end.verified is verified]
+        if stored:
+            connection.execute(_END_STORED, {"ids": stored, "at": now, "verified": now if verified else None})
+    gone = [end.copy_id for end in ends if end.state is None]
+    if gone:
+        connection.execute(_END_GONE, {"ids": gone})
+    rest = [end for end in ends if end.state not in (None, CopyState.STORED)]
+    released = [{"of_id": end.copy_id, "next": end.next_attempt_at or now} for end in rest if end.released]
+    if released:
+        connection.execute(_END_RELEASED, released)
+    failed = list(_failures((end for end in rest if not end.released), now))
+    if failed:
+        connection.execute(_END_OTHERWISE, failed)
+
+
+def _failures(ends: Iterable[End], now: float) -> Iterable[dict[str, Any]]:
+    for end in ends:
+        yield {
+            "of_id": end.copy_id,
+            "to_state": end.state.value if end.state else None,
+            "counts": dict(end.failures) if end.failures else None,
+            "next": end.next_attempt_at or now,
+            "error": end.error,
+            "kind": end.kind,
+            "error_at": now if end.error else None,
+            "dead": now if end.dead else None,
+        }
