@@ -1,0 +1,156 @@
+"""A node over core S3: MinIO, SeaweedFS, Ceph, AWS. Path-style addresses, one bucket.
+
+Every request is a presigned address (SigV4, UNSIGNED-PAYLOAD) from minio-py's signer, sent by `http.Transport`: the
+signature costs 0.03 ms and no body is hashed for it, since a blob carries its own authentication and digest.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from urllib.parse import SplitResult, quote
+from xml.sax.saxutils import escape
+
+from minio.credentials.credentials import Credentials
+from minio.signer import presign_v4
+
+from common.blobstore import s3
+from common.blobstore.base import BlobInfo, Bytes, Deadline, Page
+from common.blobstore.http import Answer, Transport
+from common.errors import BlobMissing, ConfigurationError, NodeError, NodeRefused
+from common.objects import NodeSpec
+
+EXPIRES = 900  # seconds; also how far a node's clock may be ahead of ours, which is what S3 servers allow anyway
+
+
+def open_store(spec: NodeSpec, credentials: Path) -> MinioStore:
+    """The store of a node whose credentials file (JSON: access_key, secret_key) is given. ConfigurationError."""
+    try:
+        pair = json.loads(credentials.read_text())
+        return MinioStore(spec, pair["access_key"], pair["secret_key"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ConfigurationError(
+            f"node {spec.name}: its credentials file must be readable JSON with access_key and secret_key"
+        ) from None
+
+
+class MinioStore:
+    """BlobStore over S3."""
+
+    def __init__(self, spec: NodeSpec, access_key: str, secret_key: str) -> None:
+        self._transport = Transport(spec.endpoint)
+        self._credentials = Credentials(access_key, secret_key)
+        self._region = spec.region
+        self._bucket = f"/{quote(spec.bucket)}"
+
+    def put(self, name: str, data: Bytes, deadline: Deadline) -> None:
+        self._done("PUT", self._path(name), deadline, data)
+
+    @contextmanager
+    def get(self, name: str, deadline: Deadline, offset: int = 0, length: int | None = None) -> Iterator[Answer]:
+        ranged = offset > 0 or length is not None
+        last = "" if length is None else str(offset + length - 1)
+        headers = f"Range: bytes={offset}-{last}\r\n" if ranged else ""
+        with self._send("GET", self._path(name), deadline, headers=headers) as answer:
+            if ranged and not (answer.headers.get("Content-Range") or "").startswith(f"bytes {offset}-"):
+                raise NodeError("the node did not answer with the range asked for")
+            if answer.size < 0:
+                raise NodeError("the node did not say how long its answer is")
+            yield answer
+
+    def read(self, name: str, deadline: Deadline) -> bytes:
+        with self.get(name, deadline) as reader:
+            return reader.body(reader.size)
+
+    def stat(self, name: str, deadline: Deadline) -> BlobInfo:
+        try:
+            with self._send("HEAD", self._path(name), deadline) as answer:
+                size, modified = answer.headers.get("Content-Length"), answer.headers.get("Last-Modified")
+        except BlobMissing:
+            self.clock(deadline)  # an answer to HEAD has no words: without its bucket the node refuses here
+            raise
+        if size is None or not size.isdigit():
+            raise NodeError("the node did not say how long the blob is")
+        return BlobInfo(name, int(size), _http_date(modified))
+
+    def delete(self, name: str, deadline: Deadline) -> None:
+        try:
+            self._done("DELETE", self._path(name), deadline)
+        except BlobMissing:
+            return
+
+    def delete_many(self, names: Sequence[str], deadline: Deadline) -> Mapping[str, str]:
+        items = "".join(f"<Object><Key>{escape(name)}</Key></Object>" for name in names)
+        body = f"<Delete><Quiet>true</Quiet>{items}</Delete>".encode()
+        md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        headers = f"Content-MD5: {md5}\r\nContent-Type: application/xml\r\n"
+        with self._send("POST", self._bucket, deadline, body, headers, "delete=") as answer:
+            return s3.delete_errors(answer.body(s3.DOCUMENT_MAX))
+
+    def list(self, prefix: str, deadline: Deadline, after: str = "", limit: int = 1000) -> Page:
+        query = f"list-type=2&max-keys={limit}&prefix={quote(prefix, safe='')}"
+        if after:
+            query += f"&start-after={quote(after, safe='')}"
+        with self._send("GET", self._bucket, deadline, query=query) as answer:
+            return s3.page(answer.body(s3.DOCUMENT_MAX))
+
+    def clock(self, deadline: Deadline) -> float:
+        try:
+            with self._send("HEAD", self._bucket, deadline) as answer:
+                return _http_date(answer.headers.get("Date"))
+        except BlobMissing:
+            raise NodeRefused("the node has no such bucket") from None
+
+    def create(self, deadline: Deadline) -> None:
+        body = s3.bucket_configuration(self._region)
+        try:
+            self._done("PUT", self._bucket, deadline, body)
+        except NodeRefused:
+            self.clock(deadline)  # there already, and ours: fine
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _path(self, name: str) -> str:
+        return f"{self._bucket}/{quote(name)}"
+
+    def _done(self, method: str, path: str, deadline: Deadline, body: Bytes | None = None) -> None:
+        with self._send(method, path, deadline, body) as answer:
+            answer.body(s3.DOCUMENT_MAX)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        body: Bytes | None = None,
+        headers: str = "",
+        query: str = "",
+    ) -> Answer:
+        """The answer if it is a success; otherwise the error its status and words stand for."""
+        url = presign_v4(
+            method=method,
+            url=SplitResult(self._transport.scheme, self._transport.authority, path, query, ""),
+            region=self._region,
+            credentials=self._credentials,
+            date=datetime.now(UTC),
+            expires=EXPIRES,
+        )
+        answer = self._transport.request(method, f"{url.path}?{url.query}", deadline, body, headers)
+        if 200 <= answer.status < 300:
+            return answer
+        with answer:
+            raise s3.failure(method, answer.status, answer.body(s3.DOCUMENT_MAX))
+
+
+def _http_date(value: str | None) -> float:
+    try:
+        return parsedate_to_datetime(value or "").timestamp()
+    except ValueError:
+        raise NodeError("the node did not tell the time") from None
