@@ -138,11 +138,9 @@ class Objects(Protocol):
         `uploading`: compare-and-set on the row `begin` made (UploadSuperseded if it is gone); its blobs are there
         already, `stored` marks the last ones as in `add_blob`. NoSuchBucket if the bucket was deleted,
         PreconditionFailed, KeysUnavailable if the KEK was retired, UploadSuperseded if a blob id is taken (a
-        tombstone). OutcomeUnknown: COMMIT was sent and `outcome` must be asked.
+        tombstone). A lost answer to COMMIT is looked after for up to 5 s: success, CatalogueUnavailable (surely not
+        stored), or OutcomeUnknown.
         """
-
-    def outcome(self, version_id: str) -> bool | None:
-        """After OutcomeUnknown. True: there, no longer `uploading`. False: surely absent. None: not known yet."""
 
     def abandon(self, version_id: str) -> None:
         """Doom an `uploading` version whose request failed. Nothing happens if it is not `uploading`."""

@@ -52,6 +52,25 @@ _STORED = (
     )
     .values(state="stored", stored_at=bindparam("at"), fence=copies.c.fence + 1, next_attempt_at=None)
 )
+# The put failed over to a node nobody wanted: its copy takes the place of a missing one.
+_REPLACEABLE = (
+    select(copies.c.id)
+    .where(copies.c.blob_id == bindparam("of_blob"), copies.c.state == "missing")
+    .order_by(copies.c.node_id.is_(None).desc(), copies.c.id.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_STORED_ELSEWHERE = (
+    update(copies)
+    .where(copies.c.id == _REPLACEABLE)
+    .values(
+        node_id=bindparam("on_node"),
+        state="stored",
+        stored_at=bindparam("at"),
+        fence=copies.c.fence + 1,
+        next_attempt_at=None,
+    )
+)
 _TOUCH = (
     update(versions)
     .where(versions.c.id == bindparam("touched"), versions.c.state == "uploading")
@@ -239,5 +258,7 @@ def _insert_blobs(
 
 
 def _mark_stored(connection: Connection, stored: Collection[tuple[str, str]], now: float) -> None:
-    if stored:
-        connection.execute(_STORED, [{"of_blob": blob, "on_node": node, "at": now} for blob, node in stored])
+    for blob_id, node_id in stored:
+        parameters = {"of_blob": blob_id, "on_node": node_id, "at": now}
+        if not connection.execute(_STORED, parameters).rowcount:
+            connection.execute(_STORED_ELSEWHERE, parameters)
