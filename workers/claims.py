@@ -1,0 +1,134 @@
+"""Claimed copies, from the claim to the end: what every action on copies shares.
+
+1. `take` claims the due rows of some blobs on the nodes that take this work now; their leases are renewed from here on.
+2. The action calls nodes with `deadline`, which ends before the lease does.
+3. Exactly one of `stored`, `gone`, `failed`, `absent`, `released` ends a row; `abandon` leaves the rest to the sweep.
+4. `settle` returns when the ends are written.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from common.blobstore.base import Deadline, background
+from common.catalogue.base import Catalogue
+from common.errors import BlobStoreError, NodeBusy
+from common.nodes import Nodes
+from common.objects import Claim, CopyAction, CopyState, End
+from common.settings import Settings
+from workers.ends import EndWriter
+from workers.leases import HeldLeases
+from workers.retry import MISSING, NO_GOOD_COPY, after_failure
+from workers.targets import taking
+
+LOG = structlog.get_logger(__name__)
+PARK_SECONDS = 5.0
+BUSY_SECONDS = 1.0
+
+
+class LeaseOver(Exception):
+    """The lease may end before a call does: nothing more is done with this row."""
+
+
+class Claims:
+    def __init__(self, catalogue: Catalogue, nodes: Nodes, held: HeldLeases, ends: EndWriter, settings: Settings):
+        self._catalogue = catalogue
+        self._nodes = nodes
+        self._held = held
+        self._ends = ends
+        self._base = settings.backoff_base
+
+    def take(self, action: CopyAction, blob_ids: Sequence[str]) -> Sequence[Claim]:
+        nodes = taking(self._nodes.all().values(), action)
+        before = time.monotonic()
+        claims = self._catalogue.copies.claim(action, blob_ids, nodes, self._held.owner, self._held.seconds)
+        self._held.hold(claims, before)
+        return claims
+
+    def deadline(self, claim: Claim) -> Deadline:
+        """For a call with this blob's bytes. LeaseOver when little of the lease is left: it was not renewed."""
+        left = self._held.left(claim)
+        if left < self._held.seconds / 4:
+            raise LeaseOver
+        return Deadline(min(left, background(claim.blob.cipher_length).remaining()))
+
+    # -- ends
+
+    def stored(self, claim: Claim, verified: bool = False) -> None:
+        self._end(claim, End(claim.copy_id, claim.fence, CopyState.STORED, verified=verified))
+
+    def gone(self, claim: Claim) -> None:
+        """A doomed copy its node confirmed gone."""
+        self._end(claim, End(claim.copy_id, claim.fence, None))
+
+    def failed(self, claim: Claim, kind: str, detail: str, state: CopyState | None = None) -> None:
+        decision = after_failure(claim.failures, kind, self._base, random.random())  # noqa: S311 - jitter
+        if decision.dead:
+            LOG.error("copy_dead", blob=claim.blob.id, node=claim.node_id, kind=kind, detail=detail)
+        self._end(
+            claim,
+            End(
+                claim.copy_id,
+                claim.fence,
+                state or claim.state,
+                error=detail,
+                kind=kind,
+                failures=decision.failures,
+                next_attempt_at=self._catalogue.now() + decision.delay,
+                dead=decision.dead,
+            ),
+        )
+
+    def failed_with(self, claim: Claim, error: BlobStoreError) -> None:
+        """A node's answer: one that was not asked at all costs no attempt."""
+        if isinstance(error, NodeBusy):
+            self.released(claim, BUSY_SECONDS)
+        else:
+            self.failed(claim, error.kind, error.detail)
+
+    def damaged(self, claim: Claim, detail: str, state: CopyState | None = None) -> None:
+        """Every wanted copy was looked at, and none is good: a dead letter."""
+        self.failed(claim, NO_GOOD_COPY, detail, state)
+
+    def absent(self, claim: Claim) -> None:
+        """A suspect copy is not there, and cannot be made now: from here on it is a missing one."""
+        self._end(
+            claim,
+            End(
+                claim.copy_id,
+                claim.fence,
+                CopyState.MISSING,
+                error="the node does not have the blob",
+                kind=MISSING,
+                failures=claim.failures,
+            ),
+        )
+
+    def released(self, claim: Claim, seconds: float = PARK_SECONDS) -> None:
+        """Put back without an attempt, for some seconds."""
+        delay = min(seconds, 8 * self._base) * (1 + random.random())  # noqa: S311 - jitter
+        due = self._catalogue.now() + delay
+        self._end(claim, End(claim.copy_id, claim.fence, claim.state, next_attempt_at=due, released=True))
+
+    def abandon(self, claims: Iterable[Claim]) -> None:
+        """Leave what was not ended to the sweep: their leases are no longer renewed. Ended ones are not touched."""
+        self._held.drop(claims)
+
+    def settle(self) -> None:
+        self._ends.settle()
+
+    def _end(self, claim: Claim, end: End) -> None:
+        self._held.drop([claim])
+        self._ends.add(end)
+
+
+def by_blob(claims: Iterable[Claim]) -> Sequence[Sequence[Claim]]:
+    """Claims grouped by blob, in order of their first."""
+    groups: dict[str, list[Claim]] = {}
+    for claim in claims:
+        groups.setdefault(claim.blob.id, []).append(claim)
+    return list(groups.values())

@@ -1,0 +1,52 @@
+"""Delete doomed copies: one call for all of a node's, and a row goes only when its own node has confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from common.errors import BlobStoreError
+from common.nodes import Nodes
+from common.objects import Claim, CopyAction, blob_name
+from workers.claims import Claims, LeaseOver
+from workers.retry import NODE
+from workers.share import NodeShare
+
+
+class Delete:
+    def __init__(self, claims: Claims, nodes: Nodes, share: NodeShare) -> None:
+        self._claims = claims
+        self._nodes = nodes
+        self._share = share
+
+    def __call__(self, blob_ids: Sequence[str]) -> int:
+        """How many rows were claimed, whatever their ends."""
+        claimed = self._claims.take(CopyAction.DELETE, blob_ids)
+        if not claimed:
+            return 0
+        by_node: dict[str, list[Claim]] = {}
+        for claim in claimed:
+            by_node.setdefault(claim.node_id, []).append(claim)
+        try:
+            for node_id, claims in by_node.items():
+                self._on_node(node_id, claims)
+        finally:
+            self._claims.abandon(claimed)
+        self._claims.settle()
+        return len(claimed)
+
+    def _on_node(self, node_id: str, claims: Sequence[Claim]) -> None:
+        names = {blob_name(claim.blob.id): claim for claim in claims}
+        try:
+            with self._share.slot(node_id):
+                failed = self._nodes.store(node_id).delete_many(list(names), self._claims.deadline(claims[0]))
+        except LeaseOver:
+            return
+        except BlobStoreError as error:
+            for claim in claims:
+                self._claims.failed_with(claim, error)
+            return
+        for name, claim in names.items():
+            if name in failed:
+                self._claims.failed(claim, NODE, failed[name])
+            else:
+                self._claims.gone(claim)

@@ -1,0 +1,96 @@
+"""Ends of work on copies, written together: a transaction for what a few milliseconds bring, not for each copy."""
+
+from __future__ import annotations
+
+import time
+from threading import Condition, Thread
+from typing import Final
+
+import structlog
+
+from common.catalogue.base import Copies
+from common.errors import CatalogueUnavailable
+from common.objects import End
+
+LOG = structlog.get_logger(__name__)
+
+GATHER_SECONDS: Final = 0.02
+PAUSE_SECONDS: Final = 0.5
+# Longer than a catalogue is locked or restarted for; after it the leases are over and the sweep decides.
+KEEP_SECONDS: Final = 30.0
+_PAGE = 500
+
+
+class EndWriter:
+    """Writes each end within 20 ms of `add`, sooner when somebody waits in `settle`. Safe across threads."""
+
+    def __init__(self, copies: Copies, gather: float = GATHER_SECONDS, keep: float = KEEP_SECONDS) -> None:
+        self._copies = copies
+        self._gather = gather
+        self._keep = keep
+        self._changed = Condition()
+        self._waiting: list[tuple[float, End]] = []
+        self._added = 0
+        self._written = 0
+        self._settling = 0
+        self._stopping = False
+        self._thread: Thread | None = None
+
+    def start(self) -> None:
+        if self._thread is None:
+            self._thread = Thread(target=self._run, name="ends", daemon=True)
+            self._thread.start()
+
+    def stop(self, seconds: float = 5.0) -> None:
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def add(self, end: End) -> None:
+        with self._changed:
+            self._waiting.append((time.monotonic(), end))
+            self._added += 1
+            self._changed.notify_all()
+
+    def settle(self) -> None:
+        """Return when everything added before is written (or given up, see KEEP_SECONDS)."""
+        with self._changed:
+            upto = self._added
+            self._settling += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._written >= upto or self._stopping, self._keep + 5)
+            self._settling -= 1
+
+    # -- the thread
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._stopping)
+                if not self._waiting:
+                    return
+                if not self._settling:
+                    self._changed.wait_for(lambda: self._settling or self._stopping, self._gather)
+                page = self._waiting[:_PAGE]
+            if self._write([end for _, end in page]) or time.monotonic() - page[-1][0] > self._keep or self._stopping:
+                self._done(len(page))
+            else:
+                time.sleep(PAUSE_SECONDS)
+
+    def _write(self, ends: list[End]) -> bool:
+        try:
+            self._copies.end(ends)
+        except CatalogueUnavailable as error:
+            LOG.warning("ends_not_written", detail=error.detail, count=len(ends))
+            return False
+        except Exception:  # the edge of a thread that has to live as long as the process
+            LOG.exception("ends_unexpected", count=len(ends))
+        return True
+
+    def _done(self, count: int) -> None:
+        with self._changed:
+            del self._waiting[:count]
+            self._written += count
+            self._changed.notify_all()

@@ -1,0 +1,174 @@
+"""The repair job: every wanted copy in a scope is read whole; what is missing or damaged is made again.
+
+For each page of blobs, in order of (bucket, key, number):
+1. Read every copy on a readable node and compare it: the counts `before`.
+2. Unless it is a dry run, make the bad ones due and repair them here, with the code the workers use.
+3. Read the bad ones again: the counts `after`. What another worker holds meanwhile is waited for, but not for long.
+4. Checkpoint: cursor and report; a job that was cancelled, or whose worker stops, ends here. A killed worker's job is
+   found by the sweep and goes on from its cursor.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from common.blobstore.base import background
+from common.catalogue.base import Catalogue
+from common.errors import BlobMissing, BlobStoreError
+from common.nodes import Nodes
+from common.objects import CopyAction, CopyState, Job, JobState, Placed, StoredBlob
+from workers.share import NodeShare
+from workers.sources import WrongBytes, read_whole
+from workers.targets import takes
+
+PAGE_BLOBS: Final = 50
+CONVERGE_SECONDS: Final = 30.0
+POLL_SECONDS: Final = 0.25
+
+GOOD: Final = "good"
+MISSING: Final = "missing"
+DAMAGED: Final = "damaged"
+UNREACHABLE: Final = "unreachable"
+FINDINGS: Final = (GOOD, MISSING, DAMAGED, UNREACHABLE)
+_BAD: Final = (MISSING, DAMAGED)
+
+
+def _zero() -> dict[str, int]:
+    return dict.fromkeys(FINDINGS, 0)
+
+
+@dataclass
+class Report:
+    """Counts of copies. `unplaced`: wanted copies no node can hold yet; `unreachable` stands in before and after."""
+
+    before: dict[str, int] = field(default_factory=_zero)
+    after: dict[str, int] = field(default_factory=_zero)
+    repaired: int = 0
+    unreachable: int = 0
+    unplaced: int = 0
+    blobs: int = 0
+    bytes: int = 0
+
+    @classmethod
+    def resumed(cls, stored: Mapping[str, Any]) -> Report:
+        return cls(**stored) if stored else cls()
+
+
+class Repair:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        nodes: Nodes,
+        share: NodeShare,
+        actions: Sequence[Callable[[Sequence[str]], int]],
+        converge: float = CONVERGE_SECONDS,
+    ) -> None:
+        """`actions`: what makes suspect and missing copies true, given blob ids: verify and replicate, in this order."""
+        self._catalogue = catalogue
+        self._nodes = nodes
+        self._share = share
+        self._actions = actions
+        self._converge = converge
+
+    def __call__(self, job: Job, going: Callable[[], bool]) -> None:
+        """Run or resume until it ends, is cancelled, or `going` says that this process must leave it."""
+        scope = job.scope
+        bucket_id = self._catalogue.buckets.get(scope.bucket).id if scope.bucket is not None else None
+        only = {node.id for node in self._nodes.all().values() if scope.node in (None, node.spec.name)}
+        report = Report.resumed(job.report)
+        total = job.total or self._count(bucket_id, scope.prefix or "", scope.key)
+        after = _position(job.cursor)
+        while going():
+            page = self._catalogue.copies.wanted(bucket_id, scope.prefix or "", scope.key, after, PAGE_BLOBS)
+            if not page:
+                self._catalogue.jobs.finish(job.id, JobState.DONE, asdict(report), None)
+                return
+            for position, stored in page:
+                if not going():
+                    break
+                self._blob(stored, only, job.dry_run, report)
+                after = position
+            cursor = {"after": list(after)} if after else None
+            alive = self._catalogue.jobs.progress(
+                job.id, report.blobs, max(total, report.blobs), report.bytes, asdict(report), cursor
+            )
+            if not alive:
+                return
+
+    def _count(self, bucket_id: str | None, prefix: str, key: str | None) -> int:
+        count, after = 0, None
+        while page := self._catalogue.copies.wanted(bucket_id, prefix, key, after, 1000):
+            count += len(page)
+            after = page[-1][0]
+        return count
+
+    # -- one blob
+
+    def _blob(self, stored: StoredBlob, only: set[str], dry_run: bool, report: Report) -> None:
+        wanted = [copy for copy in stored.copies if copy.state is not CopyState.DOOMED]
+        placed = [copy for copy in wanted if copy.node_id in only]
+        before = {copy.node_id: self._look(stored, copy) for copy in placed if copy.node_id is not None}
+        bad = [node_id for node_id, finding in before.items() if finding in _BAD]
+        # A right copy under a row that is not `stored` is work too: the row has to say so.
+        untrue = [copy.node_id for copy in placed if copy.node_id and copy.state is not CopyState.STORED]
+        after = before
+        if (bad or untrue) and not dry_run:
+            after = before | self._repair(stored, bad, {*bad, *untrue})
+        report.blobs += 1
+        report.bytes += stored.blob.cipher_length * sum(1 for finding in before.values() if finding == GOOD)
+        report.unplaced += sum(1 for copy in wanted if copy.node_id is None)
+        report.unreachable += sum(1 for finding in before.values() if finding == UNREACHABLE)
+        report.repaired += sum(1 for node_id in bad if after[node_id] == GOOD)
+        for finding in before.values():
+            report.before[finding] += 1
+        for finding in after.values():
+            report.after[finding] += 1
+
+    def _look(self, stored: StoredBlob, copy: Placed) -> str:
+        node_id = copy.node_id or ""
+        if node_id not in self._nodes.readable():
+            return UNREACHABLE
+        try:
+            with self._share.slot(node_id):
+                read_whole(self._nodes.store(node_id), stored.blob, background(stored.blob.cipher_length))
+        except BlobMissing:
+            return MISSING
+        except WrongBytes:
+            return DAMAGED
+        except BlobStoreError:
+            return UNREACHABLE
+        return GOOD
+
+    def _repair(self, stored: StoredBlob, bad: Sequence[str], due: Collection[str]) -> dict[str, str]:
+        blob_id = stored.blob.id
+        self._catalogue.copies.queue_repair(blob_id, due)
+        left = self._workable(stored, due)
+        until = time.monotonic() + self._converge
+        while True:
+            left -= sum(action([blob_id]) for action in self._actions)
+            after = {node_id: self._look(stored, Placed(node_id, CopyState.SUSPECT)) for node_id in bad}
+            # Rows that were not to be claimed here are in another worker's hands: worth waiting for.
+            if left <= 0 or time.monotonic() > until or not any(finding in _BAD for finding in after.values()):
+                return after
+            time.sleep(POLL_SECONDS)
+
+    def _workable(self, stored: StoredBlob, due: Collection[str]) -> int:
+        """How many of these rows some worker will take now; the others are parked."""
+        nodes = self._nodes.all()
+        count = 0
+        for copy in stored.copies:
+            if copy.node_id in due and copy.node_id in nodes:
+                action = CopyAction.REPLICATE if copy.state is CopyState.MISSING else CopyAction.VERIFY
+                count += takes(nodes[copy.node_id], action)
+        return count
+
+
+def _position(cursor: Mapping[str, object] | None) -> tuple[str, str, int] | None:
+    after = (cursor or {}).get("after")
+    if not isinstance(after, list):
+        return None
+    bucket_id, key, number = after
+    return str(bucket_id), str(key), int(number)

@@ -1,0 +1,104 @@
+"""Make missing copies.
+
+1. Claim the due `missing` rows of these blobs on the nodes that take new copies.
+2. Read each blob once, whole, from a copy that is right (see `sources`).
+3. Put it to all its targets side by side; a 2xx is enough for `stored`. A row that was tried before may have been put
+   after all: that copy is read whole and compared first.
+4. Each row is ended as soon as its own put is known; a slow target holds up neither the others nor the next blob.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future, wait
+
+from common.blobstore.base import Deadline
+from common.errors import BlobStoreError, CopiesUnreachable, NodeBusy, ObjectDamaged
+from common.nodes import Nodes
+from common.objects import Claim, CopyAction, blob_name
+from workers.claims import BUSY_SECONDS, Claims, LeaseOver, by_blob
+from workers.share import NodeShare
+from workers.sources import Sources, WrongBytes, read_whole
+
+
+class Replicate:
+    def __init__(self, claims: Claims, sources: Sources, nodes: Nodes, share: NodeShare, pool: Executor) -> None:
+        self._claims = claims
+        self._sources = sources
+        self._nodes = nodes
+        self._share = share
+        self._pool = pool
+
+    def __call__(self, blob_ids: Sequence[str]) -> int:
+        """How many rows were claimed, whatever their ends."""
+        claimed = self._claims.take(CopyAction.REPLICATE, blob_ids)
+        if not claimed:
+            return 0
+        puts: list[Future[None]] = []
+        busy: set[str] = set()
+        try:
+            for targets in by_blob(claimed):
+                puts += self._blob(targets, busy)
+            wait(puts)
+        finally:
+            self._claims.abandon(claimed)
+        self._claims.settle()
+        for put in puts:
+            put.result()
+        return len(claimed)
+
+    def _blob(self, targets: Sequence[Claim], busy: set[str]) -> list[Future[None]]:
+        """Start the puts of one blob. `busy`: nodes that had no slot free for this task; they are not waited for."""
+        for claim in targets:
+            if claim.node_id in busy:
+                self._claims.released(claim, BUSY_SECONDS)
+        targets = [claim for claim in targets if claim.node_id not in busy]
+        data = self._read(targets) if targets else None
+        if data is None:
+            return []
+        puts = []
+        for claim in targets:
+            try:
+                self._share.take(claim.node_id)
+            except NodeBusy:
+                busy.add(claim.node_id)
+                self._claims.released(claim, BUSY_SECONDS)
+            else:
+                puts.append(self._pool.submit(self._put, claim, data))
+        return puts
+
+    def _read(self, targets: Sequence[Claim]) -> bytes | None:
+        try:
+            return self._sources.find(targets[0])
+        except LeaseOver:
+            pass
+        except CopiesUnreachable:
+            for claim in targets:
+                self._claims.released(claim)
+        except ObjectDamaged as error:
+            for claim in targets:
+                self._claims.damaged(claim, error.detail)
+        return None
+
+    def _put(self, claim: Claim, data: bytes) -> None:
+        """Runs in the pool, with a slot of the node's share."""
+        try:
+            deadline = self._claims.deadline(claim)
+            if claim.attempts > 1 and self._there(claim, deadline):
+                self._claims.stored(claim, verified=True)
+                return
+            self._nodes.store(claim.node_id).put(blob_name(claim.blob.id), data, deadline)
+            self._claims.stored(claim)
+        except LeaseOver:
+            pass
+        except BlobStoreError as error:
+            self._claims.failed_with(claim, error)
+        finally:
+            self._share.give(claim.node_id)
+
+    def _there(self, claim: Claim, deadline: Deadline) -> bool:
+        try:
+            read_whole(self._nodes.store(claim.node_id), claim.blob, deadline)
+        except (BlobStoreError, WrongBytes):
+            return False
+        return True

@@ -1,0 +1,93 @@
+"""A blob's ciphertext, read whole from a copy and right: length and BLAKE3 are compared with the catalogue's row."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from blake3 import blake3
+
+from common.blobstore.base import BlobStore, Deadline
+from common.catalogue.base import Catalogue
+from common.errors import (
+    BlobMissing,
+    BlobStoreError,
+    CopiesUnreachable,
+    IntegrityError,
+    ObjectDamaged,
+)
+from common.jobs.base import Enqueuer, TaskName
+from common.nodes import Nodes
+from common.objects import Blob, Claim, CopyState, Placed, blob_name
+from workers.claims import Claims
+from workers.share import NodeShare
+
+_TIERS = (CopyState.STORED, CopyState.SUSPECT, CopyState.MISSING)
+
+
+class WrongBytes(IntegrityError):
+    """A copy is there, and is not what was sealed. `data`: its bytes, None where its length told enough."""
+
+    def __init__(self, detail: str, data: bytes | None) -> None:
+        super().__init__(detail)
+        self.data = data
+
+
+def read_whole(store: BlobStore, blob: Blob, deadline: Deadline) -> bytes:
+    """The blob's bytes. BlobMissing, WrongBytes, or what the node answered."""
+    with store.get(blob_name(blob.id), deadline) as reader:
+        if reader.size != blob.cipher_length:
+            raise WrongBytes(f"the copy has {reader.size} bytes instead of {blob.cipher_length}", None)
+        buffer = bytearray(reader.size)
+        reader.readinto(memoryview(buffer))
+    data = bytes(buffer)
+    if blake3(data).digest() != blob.digest:
+        raise WrongBytes("the copy's bytes are not what was sealed", data)
+    return data
+
+
+class Sources:
+    """Finds a good copy to make others from."""
+
+    def __init__(self, catalogue: Catalogue, nodes: Nodes, share: NodeShare, enqueuer: Enqueuer, claims: Claims):
+        self._catalogue = catalogue
+        self._nodes = nodes
+        self._share = share
+        self._enqueuer = enqueuer
+        self._claims = claims
+
+    def find(self, claim: Claim, seen: Collection[str] = ()) -> bytes:
+        """The bytes of the claimed row's blob from the best copy that is right; those `seen` are known to be wrong.
+
+        Stored ones first, then suspect ones, then nodes that should not have it yet. A stored one that is absent or
+        wrong becomes suspect. CopiesUnreachable while one could not be asked, ObjectDamaged when all were.
+        """
+        unasked = 0
+        wanted = [copy for copy in claim.others if copy.node_id is not None and copy.node_id not in seen]
+        readable = self._nodes.readable()
+        for copy in self._order(wanted):
+            try:
+                with self._share.slot(copy.node_id or ""):
+                    store = self._nodes.store(copy.node_id or "")
+                    return read_whole(store, claim.blob, self._claims.deadline(claim))
+            except (BlobMissing, WrongBytes) as error:
+                self._blame(claim.blob, copy, error)
+            except BlobStoreError:
+                unasked += 1
+        if unasked or any(copy.node_id not in readable for copy in wanted):
+            raise CopiesUnreachable("no good copy can be read now")
+        raise ObjectDamaged("every wanted copy is absent or wrong")
+
+    def _order(self, wanted: Sequence[Placed]) -> Sequence[Placed]:
+        ordered: list[Placed] = []
+        for state in _TIERS:
+            there = {copy.node_id: copy for copy in wanted if copy.node_id is not None and copy.state is state}
+            ordered += [there[node_id] for node_id in self._nodes.read_order(there) if node_id]
+        return ordered
+
+    def _blame(self, blob: Blob, copy: Placed, error: BlobMissing | WrongBytes) -> None:
+        if (
+            copy.state is CopyState.STORED
+            and copy.node_id is not None
+            and self._catalogue.copies.suspect(blob.id, copy.node_id, error.detail)
+        ):
+            self._enqueuer.enqueue(TaskName.VERIFY, [blob.id])

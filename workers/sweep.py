@@ -1,0 +1,222 @@
+"""Find what is not as the catalogue wants it, and hand it to the queue. It could do without the queue's memory.
+
+One sweep acts at a time (lease `sweep`), for a bounded time. Its steps, each on its own: one that fails does not stop
+the others, and its error is raised at the end.
+
+1. Leases that ended without an end: back-off, or a dead letter.
+2. Uploads that expired are doomed; copies of versions doomed long enough follow; rows nothing points to are forgotten.
+3. Rows without a node get the next in placement order that takes new copies.
+4. Nodes that came back: the rows that waited for them are due.
+5. Due rows are published, oldest first; only what Redis took is stamped. Nothing for nodes that do not take the work.
+6. Open jobs whose worker is gone are published again.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from common.catalogue.base import Catalogue
+from common.jobs.base import BATCH_BYTES, BATCH_IDS, QUEUE_OF, JobQueue, Queue, TaskName
+from common.objects import CopyAction, End, JobKind, new_id
+from common.placement import Candidate, order
+from common.settings import Settings
+from workers.retry import LAPSED, after_lapse
+from workers.targets import taking
+
+PASS_SECONDS: Final = 10.0
+LEASE_SECONDS: Final = 20.0
+REPEAT_SECONDS: Final = 20.0
+ROWS_A_PASS: Final = 1000
+QUEUE_LIMIT: Final = 200
+LEASE_NAME: Final = "sweep"
+
+TASK_OF: Final[Mapping[CopyAction, TaskName]] = {
+    CopyAction.REPLICATE: TaskName.REPLICATE,
+    CopyAction.VERIFY: TaskName.VERIFY,
+    CopyAction.DELETE: TaskName.DELETE,
+}
+# Jobs that need a key run in the API processes, never here.
+IN_WORKERS: Final = frozenset(JobKind) - {JobKind.REWRAP}
+
+
+def job_lease(job_id: str) -> str:
+    return f"job:{job_id}"
+
+
+class Sweep:
+    def __init__(
+        self, catalogue: Catalogue, queue: JobQueue, settings: Settings, seconds: float = PASS_SECONDS
+    ) -> None:
+        self._catalogue = catalogue
+        self._queue = queue
+        self._settings = settings
+        self._seconds = seconds
+        self._until = 0.0
+        self._jobs_published: dict[str, float] = {}
+
+    def __call__(self) -> None:
+        """One pass; nothing while another one acts. An ExceptionGroup of what the steps raised."""
+        # A name of its own for each pass: two threads of one process must not both hold the lease.
+        owner = f"sweep-{new_id()}"
+        if not self._catalogue.leases.acquire(LEASE_NAME, owner, LEASE_SECONDS):
+            return
+        self._until = time.monotonic() + self._seconds
+        errors: list[Exception] = []
+        try:
+            for step in self._steps():
+                try:
+                    step()
+                except Exception as error:  # every step has its turn; all errors are raised below
+                    errors.append(error)
+        finally:
+            self._catalogue.leases.release(LEASE_NAME, owner)
+        if errors:
+            raise ExceptionGroup("steps of the sweep failed", errors)
+
+    def _steps(self) -> Iterable[Callable[[], None]]:
+        return (
+            self._expire_leases,
+            self._expire_uploads,
+            self._doom_copies,
+            self._forget,
+            self._assign,
+            self._wake,
+            self._enqueue,
+            self._jobs,
+        )
+
+    def _in_time(self) -> bool:
+        return time.monotonic() < self._until
+
+    # -- 1, 2
+
+    def _expire_leases(self) -> None:
+        while claims := self._catalogue.copies.expire_leases():
+            now = self._catalogue.now()
+            ends = []
+            for claim in claims:
+                decision = after_lapse(claim.failures, self._settings.backoff_base, random.random())  # noqa: S311
+                ends.append(
+                    End(
+                        claim.copy_id,
+                        claim.fence,
+                        claim.state,
+                        error="the worker's lease ended without an end",
+                        kind=LAPSED,
+                        failures=decision.failures,
+                        next_attempt_at=now + decision.delay,
+                        dead=decision.dead,
+                    )
+                )
+            self._catalogue.copies.end(ends)
+            if not self._in_time():
+                return
+
+    def _expire_uploads(self) -> None:
+        self._repeat(lambda: self._catalogue.objects.expire_uploads(100), 100)
+
+    def _doom_copies(self) -> None:
+        self._repeat(lambda: self._catalogue.objects.doom_copies(self._settings.doom_delay, 1000), 1000)
+
+    def _forget(self) -> None:
+        self._repeat(lambda: self._catalogue.objects.forget(300), 300)
+
+    def _repeat(self, step: Callable[[], int], limit: int) -> None:
+        while step() >= limit and self._in_time():
+            pass
+
+    # -- 3, 4
+
+    def _assign(self) -> None:
+        rows = self._catalogue.copies.unassigned()
+        if not rows:
+            return
+        nodes = [
+            Candidate(node.id, node.spec.zone, node.spec.weight)
+            for node in self._catalogue.nodes.all()
+            if node.takes_new_copies
+        ]
+        for copy_id, fence, version_id, _, taken in rows:
+            free = [node_id for node_id in order(version_id, nodes) if node_id not in taken]
+            if free:
+                self._catalogue.copies.assign(copy_id, fence, free[0])
+            if not self._in_time():
+                return
+
+    def _wake(self) -> None:
+        returned = self._catalogue.nodes.returned()
+        if not returned:
+            return
+        since = {node.id: node.since for node in self._catalogue.nodes.all()}
+        for node_id in returned:
+            after: int | None = 0
+            while after is not None and self._in_time():
+                after = self._catalogue.copies.wake(node_id, after)
+            if after is None and node_id in since:
+                self._catalogue.nodes.woken(node_id, since[node_id])
+
+    # -- 5
+
+    def _enqueue(self) -> None:
+        nodes = self._catalogue.nodes.all()
+        readable = {node.id for node in nodes if node.readable}
+        depths = self._queue.depths()
+        before = self._catalogue.now() - REPEAT_SECONDS
+        for action, task in TASK_OF.items():
+            depth = depths.get(QUEUE_OF[task].value, 0)
+            published: set[str] = set()
+            for node_id in sorted(taking(nodes, action)):
+                if depth <= QUEUE_LIMIT and self._in_time():
+                    rows = self._catalogue.copies.due(action, node_id, readable, before, ROWS_A_PASS)
+                    depth += self._publish(task, rows, published, QUEUE_LIMIT + 1 - depth)
+
+    def _publish(self, task: TaskName, rows: Sequence[tuple[int, str, int]], published: set[str], most: int) -> int:
+        """Publish and stamp up to `most` messages; how many. A blob goes once, whatever its copies' number."""
+        count = 0
+        for batch in batches(rows):
+            if count >= most or not self._in_time():
+                break
+            fresh = list(dict.fromkeys(blob_id for _, blob_id, _ in batch if blob_id not in published))
+            if fresh:
+                self._queue.publish(task, fresh)
+                count += 1
+                published.update(fresh)
+            self._catalogue.copies.stamp([copy_id for copy_id, _, _ in batch], self._catalogue.now())
+        return count
+
+    # -- 6
+
+    def _jobs(self) -> None:
+        now = time.monotonic()
+        jobs = [job for job in self._catalogue.jobs.open() if job.kind in IN_WORKERS]
+        self._jobs_published = {job.id: self._jobs_published.get(job.id, -REPEAT_SECONDS) for job in jobs}
+        if not jobs or self._queue.depths().get(Queue.REPAIR.value, 0) > QUEUE_LIMIT:
+            return
+        for job in jobs:
+            if now - self._jobs_published[job.id] >= REPEAT_SECONDS and self._without_worker(job.id):
+                self._queue.publish(TaskName.JOB, [job.id])
+                self._jobs_published[job.id] = now
+
+    def _without_worker(self, job_id: str) -> bool:
+        owner = f"sweep-{new_id()}"
+        if not self._catalogue.leases.acquire(job_lease(job_id), owner, 1.0):
+            return False
+        self._catalogue.leases.release(job_lease(job_id), owner)
+        return True
+
+
+def batches(rows: Sequence[tuple[int, str, int]]) -> Iterator[Sequence[tuple[int, str, int]]]:
+    """Rows in messages of up to 64 ids or 16 MiB (a larger blob alone)."""
+    batch: list[tuple[int, str, int]] = []
+    size = 0
+    for row in rows:
+        if batch and (len(batch) >= BATCH_IDS or size + row[2] > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += row[2]
+    if batch:
+        yield batch

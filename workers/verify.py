@@ -1,0 +1,123 @@
+"""Look at suspect copies, and repair what is wrong.
+
+1. Claim the due `suspect` rows of these blobs on nodes that can be read.
+2. Read each copy whole. Right: it is `stored` and verified, and a good source for the others.
+3. Absent or wrong: first a good copy is read whole and right from elsewhere. While there is none, damaged bytes stay in
+   place; when every wanted copy was looked at, the row is a dead letter `no-good-copy`.
+4. Wrong bytes are put under `quarantine/` on the same node as evidence (a failure is logged and blocks nothing), then
+   overwritten with good ones.
+5. The copy is read back; only then it is `stored` and verified.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from common.errors import BlobMissing, BlobStoreError, CopiesUnreachable, ObjectDamaged
+from common.nodes import Nodes
+from common.objects import MIB, Claim, CopyAction, CopyState, blob_name, quarantine_name
+from workers.claims import Claims, LeaseOver, by_blob
+from workers.retry import WRONG
+from workers.share import NodeShare
+from workers.sources import Sources, WrongBytes, read_whole
+
+LOG = structlog.get_logger(__name__)
+EVIDENCE_MAX: Final = 256 * MIB
+
+
+class Verify:
+    def __init__(self, claims: Claims, sources: Sources, nodes: Nodes, share: NodeShare) -> None:
+        self._claims = claims
+        self._sources = sources
+        self._nodes = nodes
+        self._share = share
+
+    def __call__(self, blob_ids: Sequence[str]) -> int:
+        """How many rows were claimed, whatever their ends."""
+        claimed = self._claims.take(CopyAction.VERIFY, blob_ids)
+        if not claimed:
+            return 0
+        try:
+            for rows in by_blob(claimed):
+                self._blob(rows)
+        finally:
+            self._claims.abandon(claimed)
+        self._claims.settle()
+        return len(claimed)
+
+    def _blob(self, rows: Sequence[Claim]) -> None:
+        good: bytes | None = None
+        bad: list[tuple[Claim, BlobMissing | WrongBytes]] = []
+        for claim in rows:
+            try:
+                good = self._look(claim)
+                self._claims.stored(claim, verified=True)
+            except (BlobMissing, WrongBytes) as error:
+                bad.append((claim, error))
+            except BlobStoreError as error:
+                self._claims.failed_with(claim, error)
+            except LeaseOver:
+                pass
+        if bad and good is None:
+            good = self._good(bad)
+        if good is not None:
+            for claim, found in bad:
+                self._restore(claim, found, good)
+
+    def _look(self, claim: Claim) -> bytes:
+        with self._share.slot(claim.node_id):
+            return read_whole(self._nodes.store(claim.node_id), claim.blob, self._claims.deadline(claim))
+
+    def _good(self, bad: Sequence[tuple[Claim, BlobMissing | WrongBytes]]) -> bytes | None:
+        """Bytes from a copy elsewhere, or None with all these rows ended."""
+        try:
+            return self._sources.find(bad[0][0], {claim.node_id for claim, _ in bad})
+        except LeaseOver:
+            return None
+        except CopiesUnreachable:
+            for claim, found in bad:
+                if isinstance(found, BlobMissing):
+                    self._claims.absent(claim)
+                else:
+                    self._claims.released(claim)
+        except ObjectDamaged as error:
+            for claim, found in bad:
+                state = CopyState.MISSING if isinstance(found, BlobMissing) else None
+                self._claims.damaged(claim, error.detail, state)
+        return None
+
+    def _restore(self, claim: Claim, found: BlobMissing | WrongBytes, good: bytes) -> None:
+        try:
+            with self._share.slot(claim.node_id):
+                if isinstance(found, WrongBytes):
+                    self._keep_evidence(claim, found)
+                store = self._nodes.store(claim.node_id)
+                store.put(blob_name(claim.blob.id), good, self._claims.deadline(claim))
+                read_whole(store, claim.blob, self._claims.deadline(claim))
+            LOG.info("copy_repaired", blob=claim.blob.id, node=claim.node_id, found=found.detail)
+            self._claims.stored(claim, verified=True)
+        except LeaseOver:
+            pass
+        except WrongBytes as error:
+            self._claims.failed(claim, WRONG, error.detail)
+        except BlobStoreError as error:
+            self._claims.failed_with(claim, error)
+
+    def _keep_evidence(self, claim: Claim, found: WrongBytes) -> None:
+        name = blob_name(claim.blob.id)
+        try:
+            store = self._nodes.store(claim.node_id)
+            data = found.data
+            if data is None:
+                size = store.stat(name, self._claims.deadline(claim)).size
+                if size > EVIDENCE_MAX:
+                    LOG.error("evidence_too_large", blob=claim.blob.id, node=claim.node_id, size=size)
+                    return
+                data = store.read(name, self._claims.deadline(claim))
+            store.put(quarantine_name(claim.blob.id, time.time()), data, self._claims.deadline(claim))
+        except BlobStoreError as error:
+            LOG.error("evidence_not_kept", blob=claim.blob.id, node=claim.node_id, detail=error.detail)

@@ -1,0 +1,133 @@
+"""The composition root of a worker process: built once, at the first use, after the pool has started."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Event, Lock
+
+from common import telemetry
+from common.catalogue.base import Catalogue
+from common.catalogue.sql import open_catalogue
+from common.jobs.base import JobQueue
+from common.jobs.buffered import BufferedEnqueuer
+from common.jobs.celery import CeleryQueue
+from common.nodes import Nodes
+from common.objects import JobKind, new_id
+from common.settings import Settings, load
+from workers.claims import Claims
+from workers.delete import Delete
+from workers.ends import EndWriter
+from workers.jobs import RunJob
+from workers.leases import HeldLeases
+from workers.repair import Repair
+from workers.replicate import Replicate
+from workers.share import NodeShare
+from workers.sources import Sources
+from workers.sweep import Sweep
+from workers.verify import Verify
+
+DEFAULT_THREADS = 8
+PUT_THREADS = 32
+
+
+@dataclass(frozen=True)
+class Worker:
+    """The use cases of a worker process. `leave` makes long jobs stop at their next checkpoint."""
+
+    replicate: Callable[[Sequence[str]], int]
+    verify: Callable[[Sequence[str]], int]
+    delete: Callable[[Sequence[str]], int]
+    run_job: Callable[[str], None]
+    sweep: Callable[[], None]
+    leave: Callable[[], None]
+    stop: Callable[[], None]
+
+
+def owner_name() -> str:
+    """Names this process as the holder of leases; never the same again after a restart."""
+    return f"{socket.gethostname()}:{os.getpid()}:{new_id()[-8:]}"
+
+
+def assemble(
+    settings: Settings, catalogue: Catalogue, nodes: Nodes, queue: JobQueue, owner: str, threads: int = DEFAULT_THREADS
+) -> Worker:
+    """The use cases over these parts, with their threads started. Tests call it with parts of their own."""
+    leaving = Event()
+    held = HeldLeases(catalogue.copies, catalogue.leases, owner, settings.lease_seconds)
+    ends = EndWriter(catalogue.copies)
+    enqueuer = BufferedEnqueuer(queue)
+    # Its threads are bounded by the nodes' shares; idle ones cost nothing.
+    pool = ThreadPoolExecutor(PUT_THREADS, thread_name_prefix="put")
+    share = NodeShare(threads)
+    claims = Claims(catalogue, nodes, held, ends, settings)
+    sources = Sources(catalogue, nodes, share, enqueuer, claims)
+    replicate = Replicate(claims, sources, nodes, share, pool)
+    verify = Verify(claims, sources, nodes, share)
+    repair = Repair(catalogue, nodes, share, (verify, replicate))
+    for part in (held, ends, enqueuer):
+        part.start()
+
+    def stop() -> None:
+        leaving.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+        for part in (enqueuer, ends, held):
+            part.stop()
+
+    return Worker(
+        replicate=replicate,
+        verify=verify,
+        delete=Delete(claims, nodes, share),
+        run_job=RunJob(catalogue, held, {JobKind.REPAIR: repair}, lambda: not leaving.is_set()),
+        sweep=Sweep(catalogue, queue, settings),
+        leave=leaving.set,
+        stop=stop,
+    )
+
+
+def build(settings: Settings, threads: int) -> Worker:
+    """A worker process on the real parts."""
+    owner = owner_name()
+    catalogue = open_catalogue(settings.database)
+    nodes = Nodes(catalogue.nodes, catalogue.leases, settings, owner)
+    queue = CeleryQueue(settings.redis_url.get_secret_value())
+    nodes.start()
+    worker = assemble(settings, catalogue, nodes, queue, owner, threads)
+
+    def stop() -> None:
+        worker.stop()
+        nodes.stop()
+        queue.close()
+        catalogue.close()
+
+    return Worker(worker.replicate, worker.verify, worker.delete, worker.run_job, worker.sweep, worker.leave, stop)
+
+
+class Process:
+    """The one Worker of this process."""
+
+    def __init__(self) -> None:
+        self.threads = DEFAULT_THREADS
+        self._lock = Lock()
+        self._worker: Worker | None = None
+
+    def worker(self) -> Worker:
+        with self._lock:
+            if self._worker is None:
+                settings = load()
+                telemetry.configure(settings.log_level, settings.log_format)
+                self._worker = build(settings, self.threads)
+            return self._worker
+
+    def leave(self) -> None:
+        if self._worker is not None:
+            self._worker.leave()
+
+    def stop(self) -> None:
+        with self._lock:
+            worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.stop()
