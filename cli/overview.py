@@ -52,14 +52,15 @@ def _turn(client: Client, as_json: bool) -> None:
 
 
 def _show_status(found: Any) -> None:
-    for title, rows in (
-        ("Nodes", _node_rows(found["nodes"])),
-        ("Objects", list(found["objects"].items())),
-        ("Work", _work_rows(found)),
-        ("Alerts", [(alert["name"], alert["since"], alert["detail"]) for alert in found["alerts"]] or [("none",)]),
-    ):
+    sections: dict[str, Sequence[Sequence[object]]] = {
+        "Nodes": _node_rows(found["nodes"]),
+        "Objects": list(found["objects"].items()),
+        "Work": _work_rows(found),
+        "Alerts": [(alert["name"], alert["since"], alert["detail"]) for alert in found["alerts"]],
+    }
+    for title, rows in sections.items():
         click.echo(title)
-        columns([("", *row) for row in rows])
+        columns([("", *row) for row in rows or [("none",)]])
 
 
 def _work_rows(found: Any) -> Sequence[Sequence[object]]:

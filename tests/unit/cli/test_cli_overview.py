@@ -1,0 +1,64 @@
+"""status and nodes."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+from cli.overview import nodes, status
+from tests.unit.cli.conftest import Run, Start
+from tests.unit.cli.stand_in import StandIn, document, problem
+
+NODE: dict[str, Any] = {
+    "name": "node1", "state": "down", "writable": False, "copies": 3, "bytes": 3 << 20, "missing": 2,
+    "last_seen": None, "last_error": "refused",
+}  # fmt: skip
+STATUS: dict[str, Any] = {
+    "nodes": [NODE], "objects": {"protected": 5, "degraded": 1}, "copies_missing": 2, "oldest_unprotected": 3725.4,
+    "queues": {"replicate": 9}, "dead_letters": 0, "alerts": [],
+}  # fmt: skip
+
+
+def test_status_tells_of_nodes_objects_work_and_alerts(run: Run, api: StandIn) -> None:
+    api.answer = lambda request: document(STATUS)
+    text = run(status).stdout
+    for words in ("down, not writable", "3.0 MiB", "protected", "1 h 2 min", "queue replicate", "none"):
+        assert words in text
+    assert json.loads(run(status, "--json").stdout) == STATUS
+
+
+def test_status_still_answers_while_the_queue_cannot_be_asked(run: Run, api: StandIn) -> None:
+    alert = {"name": "queue-down", "since": "2026-01-01T00:00:00Z", "detail": "Redis does not answer"}
+    api.answer = lambda request: document({**STATUS, "queues": None, "alerts": [alert], "oldest_unprotected": None})
+    result = run(status)
+    assert (result.exit_code, "Redis does not answer" in result.stdout) == (0, True)
+
+
+def test_watching_writes_a_document_a_line_until_ctrl_c(start: Start, api: StandIn) -> None:
+    api.answer = lambda request: document(STATUS)
+    process = start(status, "--watch", "--json")
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline()) == STATUS
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, b"Traceback" in errors) == (1, False)
+
+
+def test_nodes_lists_them_with_and_without_the_word(run: Run, api: StandIn) -> None:
+    api.answer = lambda request: document({"nodes": [NODE]})
+    assert run(nodes).stdout == run(nodes, "list").stdout
+    assert "down, not writable" in run(nodes).stdout
+    assert json.loads(run(nodes, "--json").stdout) == json.loads(run(nodes, "list", "--json").stdout)
+
+
+def test_nodes_of_an_api_that_is_away_is_status_4(run: Run, api: StandIn) -> None:
+    api.answer = lambda request: problem(503, "the catalogue is away")
+    assert (run(nodes).exit_code, run(nodes, "--json").exit_code) == (4, 4)
+
+
+def test_a_node_is_accepted_by_name(run: Run, api: StandIn) -> None:
+    api.answer = lambda request: document({**NODE, "state": "up"})
+    assert run(nodes, "accept", "node1").stdout == "accepted node1: up\n"
+    (request,) = api.requests
+    assert (request.method, request.path, json.loads(request.body)) == ("PATCH", "/v1/nodes/node1", {"accept": True})
