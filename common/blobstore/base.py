@@ -23,7 +23,8 @@ Bytes = bytes | bytearray | memoryview
 class Deadline:
     """A point on the monotonic clock by which a call must have ended.
 
-    `first_byte` bounds the wait for the answer to begin, counted from the start of the call.
+    `first_byte` bounds the wait for the answer to begin, counted from the start of the call; not of a put, whose answer
+    begins only when all of it is stored.
     """
 
     __slots__ = ("at", "first_byte_at")
@@ -110,7 +111,7 @@ class BlobStore(Protocol):
         """Open a blob, or `length` bytes of it from `offset`; the connection is given back or closed on exit.
 
         A range that starts inside the blob and ends behind it is cut at its end; one that starts behind it raises
-        BlobMissing (the copy is too short, so that part of it is missing).
+        BlobMissing (the copy is too short, so that part of it is missing). `length` is at least 1.
         """
 
     def read(self, name: str, deadline: Deadline) -> bytes:

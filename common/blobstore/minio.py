@@ -58,7 +58,7 @@ class MinioStore:
         last = "" if length is None else str(offset + length - 1)
         headers = f"Range: bytes={offset}-{last}\r\n" if ranged else ""
         with self._send("GET", self._path(name), deadline, headers=headers) as answer:
-            if ranged and not (answer.headers.get("Content-Range") or "").startswith(f"bytes {offset}-"):
+            if ranged and not answer.headers.get("content-range", "").startswith(f"bytes {offset}-"):
                 raise NodeError("the node did not answer with the range asked for")
             if answer.size < 0:
                 raise NodeError("the node did not say how long its answer is")
@@ -71,7 +71,7 @@ class MinioStore:
     def stat(self, name: str, deadline: Deadline) -> BlobInfo:
         try:
             with self._send("HEAD", self._path(name), deadline) as answer:
-                size, modified = answer.headers.get("Content-Length"), answer.headers.get("Last-Modified")
+                size, modified = answer.headers.get("content-length"), answer.headers.get("last-modified")
         except BlobMissing:
             self.clock(deadline)  # an answer to HEAD has no words: without its bucket the node refuses here
             raise
@@ -103,7 +103,7 @@ class MinioStore:
     def clock(self, deadline: Deadline) -> float:
         try:
             with self._send("HEAD", self._bucket, deadline) as answer:
-                return _http_date(answer.headers.get("Date"))
+                return _http_date(answer.headers.get("date"))
         except BlobMissing:
             raise NodeRefused("the node has no such bucket") from None
 
