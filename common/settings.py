@@ -1,16 +1,25 @@
 """Every setting, with default and meaning: `BOVEDA_…` environment variables, checked once at start.
 
-Secrets are not settings: they lie in files whose paths are. `boveda config` prints this table.
+Secrets are not settings: they lie in files whose paths are. Where a value carries one (the password in a URL), it can
+be the content of a file named `boveda_<setting>` in BOVEDA_SECRETS_DIR, which no process list or container inspection
+shows; the environment wins over it. `boveda config` prints this table.
 """
 
 from __future__ import annotations
 
+import os
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import DirectoryPath, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 from common.errors import ConfigurationError
 from common.objects import MIB
@@ -35,6 +44,9 @@ class Settings(BaseSettings):
 
     database_url: SecretStr = Field(SecretStr(""), description="SQLAlchemy URL; empty: SQLite in the home folder")
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="the queue")
+    secrets_dir: DirectoryPath | None = Field(
+        None, description="folder of files named boveda_<setting>, read for what the environment does not set"
+    )
     nodes_file: Path | None = Field(None, description="JSON list of the first nodes, read when migrating")
     credentials_dir: Path | None = Field(None, description="folder of the nodes' credentials; empty: HOME/credentials")
     keyring_file: Path | None = Field(None, description="sealed keyring; empty: HOME/keyring.json")
@@ -57,6 +69,19 @@ class Settings(BaseSettings):
     notify: Annotated[tuple[str, ...], NoDecode] = Field((), description="apprise addresses for alerts, comma between")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else JSON")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        folder = os.environ.get("BOVEDA_SECRETS_DIR", "")
+        files = SecretsSettingsSource(settings_cls, secrets_dir=folder) if os.path.isdir(folder) else None
+        return (init_settings, env_settings) + ((files,) if files else ())
 
     @field_validator("allowed_hosts", "notify", mode="before")
     @classmethod
