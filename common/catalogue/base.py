@@ -336,14 +336,29 @@ class Tokens(Protocol):
 class Catalogue(Protocol):
     """The whole of it. `ready` raises CatalogueUnavailable unless a statement runs and the schema is current."""
 
-    buckets: Buckets
-    objects: Objects
-    copies: Copies
-    nodes: Nodes
-    jobs: Jobs
-    leases: Leases
-    keks: Keks
-    tokens: Tokens
+    @property
+    def buckets(self) -> Buckets: ...
+
+    @property
+    def objects(self) -> Objects: ...
+
+    @property
+    def copies(self) -> Copies: ...
+
+    @property
+    def nodes(self) -> Nodes: ...
+
+    @property
+    def jobs(self) -> Jobs: ...
+
+    @property
+    def leases(self) -> Leases: ...
+
+    @property
+    def keks(self) -> Keks: ...
+
+    @property
+    def tokens(self) -> Tokens: ...
 
     def now(self) -> float: ...
 

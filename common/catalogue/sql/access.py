@@ -64,7 +64,7 @@ class SqlKeks:
 
     def states(self) -> Mapping[str, str]:
         return self._database.read(
-            lambda connection: dict(connection.execute(select(keks.c.id, keks.c.state)).tuples().all())
+            lambda connection: dict(connection.execute(select(keks.c.id, keks.c.state)).all())
         )
 
 

@@ -89,7 +89,7 @@ class SqlNodes:
             lease = select(leases.c.owner).where(leases.c.name == "health", leases.c.until > now)
             if connection.execute(lease).scalar() != owner:
                 return False
-            before = dict(connection.execute(select(node_health.c.node_id, node_health.c.health)).tuples().all())
+            before = dict(connection.execute(select(node_health.c.node_id, node_health.c.health)).all())
             for node_id, (health, last_seen, last_error) in sorted(verdicts.items()):
                 values: dict[str, Any] = {"health": health.value, "last_error": last_error}
                 if last_seen is not None:

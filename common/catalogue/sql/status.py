@@ -61,7 +61,7 @@ def status(database: Database) -> StatusCounts:
             if state is not ObjectState.PROTECTED:
                 oldest = created if oldest is None else min(oldest, created)
         states[ObjectState.PROTECTED] += max(0, total - sum(states.values()))
-        waiting: dict[str, int] = dict(connection.execute(_WAITING).tuples().all())
+        waiting: dict[str, int] = dict(connection.execute(_WAITING).all())
         dead = (
             select(func.count())
             .select_from(copies)
