@@ -1,0 +1,121 @@
+"""Bodies of requests: streamed ones counted byte by byte, JSON ones read whole and validated.
+
+A body cut short of its Content-Length looks like a clean end of file to WSGI, so the bytes are counted here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+from urllib.parse import unquote_to_bytes
+
+from flask import Request
+from gunicorn.http.errors import ParseException
+from pydantic import BaseModel, ValidationError
+
+from common.errors import BodyCut, BodyTimeout, Malformed, NotAllowed, TooLarge
+
+READ_BYTES = 256 * 1024
+JSON_BYTES_MAX = 64 * 1024
+_LENGTH = re.compile(r"\d{1,18}")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class RequestBody:
+    """The body as `api/store_object.py` reads it. `length` None: chunked, its end is seen only when it comes.
+
+    TooLarge at once when the announced length is over `limit`.
+    """
+
+    def __init__(self, request: Request, limit: int) -> None:
+        self._stream = request.stream
+        self._limit = limit
+        self.length = announced_length(request)
+        self.received = 0
+        if self.length is not None and self.length > limit:
+            raise TooLarge(f"the body may have at most {limit} bytes")
+
+    def readinto(self, buffer: memoryview) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def read(self, most: int) -> bytes:
+        """Up to `most` bytes, b"" at the end. BodyCut, BodyTimeout, TooLarge."""
+        most = min(most, READ_BYTES)
+        if self.length is not None:
+            most = min(most, self.length - self.received)
+        if most == 0:
+            return b""
+        data = self._receive(most)
+        self.received += len(data)
+        if self.length is not None and len(data) < most:
+            raise BodyCut(f"the body ended after {self.received} of {self.length} bytes")
+        if self.received > self._limit:
+            raise TooLarge(f"the body may have at most {self._limit} bytes")
+        return data
+
+    def _receive(self, most: int) -> bytes:
+        try:
+            return self._stream.read(most)
+        except TimeoutError:
+            raise BodyTimeout("the body did not come, or came too slowly") from None
+        except (OSError, ParseException):  # reset, or a chunked body that ends or goes wrong midway
+            raise BodyCut("the body was cut off") from None
+
+
+def announced_length(request: Request) -> int | None:
+    """The Content-Length; None for a chunked body; without either there is no body (RFC 9112, 6.3)."""
+    text = request.environ.get("CONTENT_LENGTH", "")
+    if text:
+        if not _LENGTH.fullmatch(text):
+            raise Malformed("Content-Length", "must be a number")
+        return int(text)
+    return None if "HTTP_TRANSFER_ENCODING" in request.environ else 0
+
+
+def read_json(request: Request, model: type[Model]) -> Model:
+    """The body as a model. No body counts as `{}`. Malformed if it is no JSON, NotAllowed naming the first field."""
+    body = RequestBody(request, JSON_BYTES_MAX)
+    pieces = []
+    while data := body.read(READ_BYTES):
+        pieces.append(data)
+    try:
+        return model.model_validate_json(b"".join(pieces) or b"{}", strict=True)
+    except ValidationError as error:
+        raise _first(error, "body") from None
+
+
+def read_query(request: Request, model: type[Model]) -> Model:
+    """The query string as a model, with strict UTF-8 and no parameter twice."""
+    values: dict[str, str] = {}
+    for name, value in _pairs(request.environ.get("QUERY_STRING", "")):
+        if name in values:
+            raise NotAllowed(name, "is there more than once")
+        values[name] = value
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise _first(error, "query") from None
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    pairs = []
+    for part in filter(None, query.split("&")):
+        name, value = (unquote_to_bytes(text.replace("+", " ")) for text in part.partition("=")[::2])
+        try:
+            pairs.append((name.decode(), value.decode()))
+        except UnicodeDecodeError:
+            raise Malformed(name.decode("ascii", "replace"), "must be percent-encoded UTF-8") from None
+    return pairs
+
+
+def _first(error: ValidationError, whole: str) -> Malformed | NotAllowed:
+    item = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    field = ".".join(str(part) for part in item["loc"]) or whole
+    kind = item["type"]
+    if kind == "json_invalid":
+        return Malformed(whole, "is not valid JSON")
+    message = "is not known here" if kind == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+    return Malformed(field, message) if kind in ("int_parsing", "float_parsing") else NotAllowed(field, message)

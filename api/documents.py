@@ -1,0 +1,111 @@
+"""The JSON documents of the contract, built from the values of the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from flask import Response
+
+from common.catalogue.base import NodeTotals
+from common.objects import Bucket, CopyDetail, Job, Node, NodeHealth, NodeMode, Protection, Version, blob_name, rfc3339
+
+Document = dict[str, object]
+
+
+def answer(document: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    response = Response(
+        json.dumps(document, ensure_ascii=False, separators=(",", ":")), status, content_type="application/json"
+    )
+    if headers:
+        response.headers.update(headers)
+    return response
+
+
+def copies_of(protection: Protection) -> Document:
+    return {"wanted": protection.wanted, "stored": protection.stored}
+
+
+def object_document(version: Version, protection: Protection) -> Document:
+    return {
+        "bucket": version.bucket,
+        "key": version.key,
+        "version": version.id,
+        "size": version.size,
+        "etag": version.etag,
+        "content_type": version.headers.content_type,
+        "metadata": dict(version.headers.metadata),
+        "created_at": rfc3339(version.created_at),
+        "copies": copies_of(protection),
+        "state": protection.state.value,
+    }
+
+
+def bucket_document(bucket: Bucket) -> Document:
+    return {
+        "name": bucket.name,
+        "copies": bucket.copies,
+        "write_copies": bucket.write_copies,
+        "created_at": rfc3339(bucket.created_at),
+    }
+
+
+def copy_document(copy: CopyDetail, names: Mapping[str, Node]) -> Document:
+    node = names.get(copy.node_id) if copy.node_id is not None else None
+    return {
+        "blob": copy.blob.number,
+        "blob_key": blob_name(copy.blob.id),
+        "node": node.spec.name if node is not None else copy.node_id,
+        "state": copy.state.value,
+        "stored_at": rfc3339(copy.stored_at),
+        "verified_at": rfc3339(copy.verified_at),
+        "attempts": copy.attempts,
+        "next_attempt_at": rfc3339(copy.next_attempt_at),
+        "last_error": copy.last_error,
+        "dead_at": rfc3339(copy.dead_at),
+    }
+
+
+def node_document(node: Node, totals: NodeTotals | None) -> Document:
+    """`state` shows the mode unless it is active, else the health. Nothing is safe to remove before it was drained."""
+    totals = totals or NodeTotals(0, 0, 0)
+    return {
+        "name": node.spec.name,
+        "endpoint": node.spec.endpoint,
+        "zone": node.spec.zone,
+        "weight": node.spec.weight,
+        "mode": node.mode.value,
+        "health": node.health.value,
+        "state": (node.health if node.mode is NodeMode.ACTIVE else node.mode).value,
+        "writable": node.writable,
+        "copies": totals.copies,
+        "bytes": totals.bytes,
+        "missing": totals.missing,
+        "last_seen": rfc3339(node.last_seen),
+        "last_error": node.last_error,
+        "safe_to_remove": False,
+    }
+
+
+def job_document(job: Job) -> Document:
+    scope = {"bucket": job.scope.bucket, "prefix": job.scope.prefix, "key": job.scope.key, "node": job.scope.node}
+    return {
+        "id": job.id,
+        "kind": job.kind.value,
+        "scope": {name: value for name, value in scope.items() if value is not None},
+        "dry_run": job.dry_run,
+        "state": job.state.value,
+        "progress": {"done": job.done, "total": job.total, "bytes": job.bytes},
+        "report": dict(job.report),
+        "created_at": rfc3339(job.created_at),
+        "finished_at": rfc3339(job.finished_at),
+        "error": job.error,
+    }
+
+
+def node_alerts(nodes: Sequence[Node]) -> list[Document]:
+    return [
+        {"name": f"node-{node.health.value}", "since": rfc3339(node.since), "detail": f"node {node.spec.name}"}
+        for node in nodes
+        if node.health in (NodeHealth.DOWN, NodeHealth.FOREIGN) and node.mode is not NodeMode.RETIRED
+    ]

@@ -1,0 +1,138 @@
+"""The one table error → status, and the two shapes of an error: a problem document, or `{"error": …}` in Spanish.
+
+Nothing of the inside is shown: errors that are not in the table answer 500 with a fixed sentence, and are logged with
+the request's id.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.http import HTTP_STATUS_CODES
+
+from common import errors
+
+log = structlog.get_logger(__name__)
+
+PROBLEM = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`slug` ends the problem's `type`; `spanish` is the sentence of the short door, None: the error's own detail."""
+
+    status: int
+    slug: str
+    title: str
+    spanish: str | None = None
+
+
+_INTERNAL = Answer(500, "internal", "Internal error", "error interno")
+
+TABLE: Mapping[type[errors.BovedaError], Answer] = {
+    errors.Malformed: Answer(400, "malformed", "Malformed request"),
+    errors.NotAllowed: Answer(422, "not-allowed", "Not allowed"),
+    errors.NoSuchBucket: Answer(404, "no-such-bucket", "No such bucket", "no existe ese depósito"),
+    errors.NoSuchObject: Answer(404, "no-such-object", "No such object", "archivo no encontrado"),
+    errors.NoSuchNode: Answer(404, "no-such-node", "No such node"),
+    errors.NoSuchJob: Answer(404, "no-such-job", "No such job"),
+    errors.NotFound: Answer(404, "not-found", "Not found", "no encontrado"),
+    errors.Conflict: Answer(409, "conflict", "Conflict"),
+    errors.PreconditionFailed: Answer(412, "precondition-failed", "Precondition failed", "no se cumple la condición"),
+    errors.NotModified: Answer(304, "not-modified", "Not modified"),
+    errors.RangeNotSatisfiable: Answer(416, "range-not-satisfiable", "Range not satisfiable", "rango imposible"),
+    errors.Unauthenticated: Answer(401, "unauthenticated", "Unauthenticated", "hace falta una credencial válida"),
+    errors.Forbidden: Answer(403, "forbidden", "Forbidden", "no permitido"),
+    errors.BodyCut: Answer(400, "body-cut", "Body cut short", "el envío llegó incompleto"),
+    errors.BodyTimeout: Answer(408, "body-timeout", "Body too slow", "el envío es demasiado lento"),
+    errors.DigestMismatch: Answer(400, "digest-mismatch", "Digest mismatch", "el resumen no coincide"),
+    errors.TooLarge: Answer(413, "too-large", "Too large", "el archivo es demasiado grande"),
+    errors.QuotaUsedUp: Answer(507, "quota-used-up", "Quota used up", "la cuota está agotada"),
+    errors.NotEnoughNodes: Answer(503, "not-enough-nodes", "Not enough nodes", "no hay bastantes nodos disponibles"),
+    errors.CopiesUnreachable: Answer(503, "copies-unreachable", "Copies unreachable", "no se alcanza ninguna copia"),
+    errors.CatalogueUnavailable: Answer(503, "catalogue-unavailable", "Catalogue unavailable", "inténtelo de nuevo"),
+    errors.KeysUnavailable: Answer(503, "keys-unavailable", "Keys unavailable", "no hay clave disponible"),
+    errors.UploadSuperseded: Answer(503, "upload-superseded", "Upload superseded", "inténtelo de nuevo"),
+    errors.Unavailable: Answer(503, "unavailable", "Unavailable", "inténtelo de nuevo"),
+    errors.ObjectDamaged: Answer(502, "object-damaged", "Object damaged", "todas las copias están dañadas"),
+    errors.OutcomeUnknown: Answer(500, "outcome-unknown", "Outcome unknown", "no se sabe si el cambio se guardó"),
+}
+SPANISH_DOOR = ("/cargar", "/descargar", "/eliminar")
+
+
+def answer_of(error: Exception) -> Answer:
+    """The most specific row of the table; what is not in it is internal."""
+    for kind in type(error).__mro__:
+        if kind in TABLE:
+            return TABLE[kind]
+    return _INTERNAL
+
+
+def install(app: Flask) -> None:
+    app.register_error_handler(errors.BovedaError, _boveda)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _boveda(error: errors.BovedaError) -> Response:
+    answer = answer_of(error)
+    if answer is _INTERNAL:
+        return _unexpected(error)
+    extra: dict[str, object] = {}
+    headers: dict[str, str] = {}
+    match error:
+        case errors.Malformed() | errors.NotAllowed():
+            extra["field"] = error.field
+        case errors.RangeNotSatisfiable():
+            headers["Content-Range"] = f"bytes */{error.size}"
+        case errors.Unavailable():
+            headers["Retry-After"] = str(error.retry_after)
+        case errors.Unauthenticated():
+            headers["WWW-Authenticate"] = 'Bearer realm="boveda"'
+    if answer.status >= 500:
+        log.warning("request_refused", kind=type(error).__name__, status=answer.status)
+    return respond(answer, error.detail, extra, headers)
+
+
+def _http(error: HTTPException) -> Response:
+    status = error.code or 500
+    title = HTTP_STATUS_CODES.get(status, "Error")
+    headers = {}
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    answer = Answer(status, title.lower().replace(" ", "-"), title)
+    detail = "there is nothing at this address" if status == 404 else title
+    return respond(answer, detail, {}, headers)
+
+
+def _unexpected(error: Exception) -> Response:
+    log.error("request_failed", kind=type(error).__name__, exc_info=error)
+    return respond(_INTERNAL, "something went wrong inside; the log has it under this request_id", {}, {})
+
+
+def respond(answer: Answer, detail: str, extra: Mapping[str, object], headers: Mapping[str, str]) -> Response:
+    if request.path.startswith(SPANISH_DOOR):
+        body: dict[str, object] = {"error": answer.spanish or detail}
+        kind = "application/json"
+    else:
+        body = problem(answer, detail, g.get("request_id")) | dict(extra)
+        kind = PROBLEM
+    response = Response(json.dumps(body, ensure_ascii=False), answer.status, content_type=kind)
+    response.headers.update(headers)
+    return response
+
+
+def problem(answer: Answer, detail: str, request_id: str | None) -> dict[str, object]:
+    """RFC 9457. The types are relative addresses: each is described where the API itself is."""
+    return {
+        "type": f"/problems/{answer.slug}",
+        "title": answer.title,
+        "status": answer.status,
+        "detail": detail,
+        "request_id": request_id,
+    }

@@ -1,0 +1,68 @@
+"""gunicorn's configuration, from the settings: `gunicorn -c python:api.gunicorn_conf api.wsgi:app`.
+
+The master loads this once: it prepares the folder that the processes' metrics share (its name has to be in the
+environment before `prometheus_client` is first loaded), and the code, so that the processes share its memory. Clients
+and threads are made in each process, after the fork.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import Any
+
+from common.errors import ConfigurationError
+from common.settings import load
+
+try:
+    settings = load()
+except ConfigurationError as error:
+    sys.exit(str(error))
+
+_metrics = settings.home.resolve() / "api-metrics"
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
+shutil.rmtree(_metrics, ignore_errors=True)
+_metrics.mkdir(parents=True, exist_ok=True)
+
+import api.wiring  # noqa: E402, F401 - loaded once, before the fork; starts nothing
+from api.worker import Log, Worker  # noqa: E402
+from common import telemetry  # noqa: E402
+
+telemetry.configure(settings.log_level, settings.log_format)
+
+bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
+workers = settings.api_processes
+threads = settings.api_threads
+worker_class = Worker
+logger_class = Log
+loglevel = settings.log_level
+accesslog = None
+keepalive = 60
+graceful_timeout = 30
+timeout = 60
+backlog = 1024
+limit_request_line = 8190  # a key of 1,024 bytes, each percent-encoded, fits
+limit_request_field_size = 16 * 1024  # our own limit for stored headers is lower, and answers 422
+limit_request_fields = 200
+forwarded_allow_ips = ""  # nothing here depends on what a proxy says of the client
+control_socket_disable = True
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 - the heartbeat; a disk may stall
+
+
+def post_worker_init(worker: Any) -> None:
+    parts = worker.wsgi.extensions["boveda"]
+    worker.idle_seconds = parts.settings.idle_timeout
+    parts.start()
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    application = getattr(worker, "wsgi", None)
+    if application is not None:
+        application.extensions["boveda"].stop()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -1,0 +1,170 @@
+"""The documents of the contract as models: what OpenAPI shows, and what tests hold real answers against."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Document(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """RFC 9457, plus the request's id, and the field that is wrong where one is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str | None
+
+
+class Copies(Document):
+    """Wanted copies of each blob, and the least number of good ones."""
+
+    wanted: int
+    stored: int
+
+
+class ObjectDocument(Document):
+    bucket: str
+    key: str
+    version: str
+    size: int
+    etag: str
+    content_type: str
+    metadata: dict[str, str]
+    created_at: str
+    copies: Copies
+    state: Literal["replicating", "protected", "degraded", "unavailable"]
+
+
+class Listing(Document):
+    """`next` is the value for `after` of the next page."""
+
+    objects: list[ObjectDocument]
+    prefixes: list[str]
+    next: str | None
+
+
+class CopyDocument(Document):
+    blob: int
+    blob_key: str
+    node: str | None
+    state: Literal["missing", "stored", "suspect", "doomed"]
+    stored_at: str | None
+    verified_at: str | None
+    attempts: int
+    next_attempt_at: str | None
+    last_error: str | None
+    dead_at: str | None
+
+
+class CopiesDocument(Document):
+    object: ObjectDocument
+    copies: list[CopyDocument]
+
+
+class BucketDocument(Document):
+    """`objects` and `bytes` only where one bucket is asked for."""
+
+    name: str
+    copies: int
+    write_copies: int
+    created_at: str
+    objects: int | None = None
+    bytes: int | None = None
+
+
+class BucketList(Document):
+    buckets: list[BucketDocument]
+
+
+class NodeDocument(Document):
+    name: str
+    endpoint: str
+    zone: str
+    weight: float
+    mode: Literal["active", "draining", "paused", "retired"]
+    health: Literal["up", "suspect", "down", "foreign"]
+    state: str
+    writable: bool
+    copies: int
+    bytes: int
+    missing: int
+    last_seen: str | None
+    last_error: str | None
+    safe_to_remove: bool
+
+
+class NodeList(Document):
+    nodes: list[NodeDocument]
+
+
+class Progress(Document):
+    done: int
+    total: int
+    bytes: int
+
+
+class JobDocument(Document):
+    id: str
+    kind: str
+    scope: dict[str, str]
+    dry_run: bool
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    progress: Progress
+    report: dict[str, object]
+    created_at: str
+    finished_at: str | None
+    error: str | None
+
+
+class JobList(Document):
+    jobs: list[JobDocument]
+
+
+class Alert(Document):
+    name: str
+    since: str | None
+    detail: str
+
+
+class Status(Document):
+    """`queues` is null while the queue cannot be asked; `oldest_unprotected` is an age in seconds."""
+
+    nodes: dict[str, int]
+    objects: dict[str, int]
+    copies: dict[str, int]
+    oldest_unprotected: float | None
+    queues: dict[str, int] | None
+    dead_letters: int
+    jobs_open: int
+    alerts: list[Alert]
+
+
+class Ready(Document):
+    status: str
+    missing: list[str]
+
+
+class Alive(Document):
+    status: str
+
+
+class Carga(Document):
+    """The answer to `POST /cargar`."""
+
+    mensaje: str
+    archivo: str
+    version: str
+    copias: Copies
+
+
+class Eliminado(Document):
+    mensaje: str
+    archivo: str

@@ -1,0 +1,54 @@
+"""What the blueprints may use: the parts of the process as `api/wiring.py` joined them, or as a test did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, cast
+
+from flask import current_app
+
+from common.catalogue.base import Catalogue
+from common.crypto.keyring import KeyProvider
+from common.jobs.base import Enqueuer, JobQueue
+from common.objects import Node
+from common.placement import Candidate
+from common.settings import Settings
+
+if TYPE_CHECKING:
+    from api.auth import Guard
+    from api.delete_object import DeleteObject
+    from api.fetch_object import FetchObject
+    from api.store_object import StoreObject
+
+EXTENSION = "boveda"
+
+
+class SeenNodes(Protocol):
+    """What the routes ask of `common.nodes.Nodes`."""
+
+    def all(self) -> Mapping[str, Node]: ...
+
+    def candidates(self) -> Sequence[Candidate]: ...
+
+
+@dataclass(frozen=True)
+class Services:
+    """`start` and `stop` begin and end the threads of the process; both are called after the fork, once."""
+
+    settings: Settings
+    catalogue: Catalogue
+    nodes: SeenNodes
+    keys: KeyProvider
+    queue: JobQueue
+    enqueuer: Enqueuer
+    store: StoreObject
+    fetch: FetchObject
+    delete: DeleteObject
+    guard: Guard
+    start: Callable[[], None] = field(default=lambda: None)
+    stop: Callable[[], None] = field(default=lambda: None)
+
+
+def services() -> Services:
+    return cast(Services, current_app.extensions[EXTENSION])

@@ -1,0 +1,65 @@
+"""The composition root of the API process: every part is made and joined here, and nowhere else.
+
+Nothing connects and no thread runs before `start`, which is called in each process after the fork.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+
+from common.nodes import Nodes
+
+from api.auth import Guard
+from api.delete_object import DeleteObject
+from api.fetch_object import FetchObject
+from api.registered_keys import RegisteredKeys
+from api.services import Services
+from api.store_object import StoreObject
+from common.catalogue.sql import open_catalogue
+from common.crypto.keyring import FileKeyring
+from common.jobs.buffered import BufferedEnqueuer
+from common.jobs.celery import CeleryQueue
+from common.settings import Settings
+
+
+def build(settings: Settings) -> Services:
+    catalogue = open_catalogue(settings.database, copies=settings.copies, write_copies=settings.write_copies)
+    nodes = Nodes(catalogue.nodes, catalogue.leases, settings, _owner())
+    keys = RegisteredKeys(FileKeyring(settings.keyring, settings.passphrase), catalogue.keks)
+    queue = CeleryQueue(settings.redis_url.get_secret_value())
+    enqueuer = BufferedEnqueuer(queue)
+    store = StoreObject(catalogue, nodes, keys, enqueuer, settings)
+    guard = Guard(settings, catalogue.tokens)
+
+    def start() -> None:
+        guard.start()
+        nodes.start()
+        enqueuer.start()
+
+    def stop() -> None:
+        nodes.stop()
+        store.close()
+        enqueuer.stop()
+        catalogue.close()
+
+    return Services(
+        settings=settings,
+        catalogue=catalogue,
+        nodes=nodes,
+        keys=keys,
+        queue=queue,
+        enqueuer=enqueuer,
+        store=store,
+        fetch=FetchObject(catalogue, nodes, keys, enqueuer),
+        delete=DeleteObject(catalogue),
+        guard=guard,
+        start=start,
+        stop=stop,
+    )
+
+
+def _owner() -> str:
+    """A name no other process has, for leases."""
+    return f"api@{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"

@@ -1,0 +1,151 @@
+"""The API as production makes it, over a real catalogue on SQLite, nodes in memory and a key that lives in the test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from time import time
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from api import create_app
+from api.auth import Guard
+from api.delete_object import DeleteObject
+from api.fetch_object import FetchObject
+from api.registered_keys import RegisteredKeys
+from api.services import Services
+from api.store_object import StoreObject
+from common.blobstore.memory import MemoryStore
+from common.catalogue.sql import SqlCatalogue, open_catalogue
+from common.crypto.keyring import KeyProvider, new_kek
+from common.errors import KeysUnavailable, NodeBusy
+from common.jobs.base import Enqueuer, TaskName
+from common.jobs.memory import MemoryQueue
+from common.objects import Node, NodeHealth, NodeSpec
+from common.placement import Candidate
+from common.settings import Settings
+
+MEMBERS = {"type", "title", "status", "detail", "request_id"}
+
+
+class MemoryNodes:
+    """Nodes as this process sees them; `down` ones can be neither written nor read."""
+
+    def __init__(self, rows: Sequence[Node]) -> None:
+        self.rows = {node.id: node for node in rows}
+        self.stores = {node.id: MemoryStore() for node in rows}
+        self.down: set[str] = set()
+
+    def all(self) -> Mapping[str, Node]:
+        return self.rows
+
+    def candidates(self) -> Sequence[Candidate]:
+        return [Candidate(node_id, "", 1.0) for node_id in self.stores if node_id not in self.down]
+
+    def read_order(self, node_ids: Iterable[str]) -> Sequence[str]:
+        return sorted(node_id for node_id in node_ids if node_id in self.stores and node_id not in self.down)
+
+    def store(self, node_id: str) -> MemoryStore:
+        if node_id in self.down:
+            raise NodeBusy("the node is down")
+        return self.stores[node_id]
+
+    def blobs(self) -> list[tuple[MemoryStore, str]]:
+        """Every blob on every node."""
+        from common.blobstore.base import background
+
+        return [
+            (store, blob.name) for store in self.stores.values() for blob in store.list("blobs/", background(0)).blobs
+        ]
+
+
+class MemoryKeys(KeyProvider):
+    """One KEK. `away`: the keyring cannot be used."""
+
+    def __init__(self) -> None:
+        self._kek = new_kek(time())
+        self.away = False
+
+    def active(self) -> str:
+        self._check()
+        return self._kek.id
+
+    def wrap(self, kek_id: str, dek: bytes, context: bytes) -> bytes:
+        self._check()
+        return self._kek.wrap(dek, context)
+
+    def unwrap(self, kek_id: str, wrapped: bytes, context: bytes) -> bytes:
+        self._check()
+        return self._kek.unwrap(wrapped, context)
+
+    def _check(self) -> None:
+        if self.away:
+            raise KeysUnavailable("there is no usable key")
+
+
+class DirectEnqueuer(Enqueuer):
+    def __init__(self, queue: MemoryQueue) -> None:
+        self._queue = queue
+
+    def enqueue(self, task: TaskName, ids: Sequence[str]) -> None:
+        self._queue.publish(task, ids)
+
+
+class ApiWorld:
+    """The application and everything under it, to be looked at directly."""
+
+    def __init__(self, database: Path, nodes: int = 3, **settings: Any) -> None:
+        self.settings = Settings(home=database.parent, **settings)
+        self.catalogue: SqlCatalogue = open_catalogue(f"sqlite:///{database}")
+        specs = [NodeSpec(f"n{i}", f"http://127.0.0.1:{9000 + i}", "blobs", f"n{i}") for i in range(nodes)]
+        self.catalogue.nodes.register(specs)
+        self.catalogue.leases.acquire("health", "world", 3600)
+        ids = [node.id for node in self.catalogue.nodes.all()]
+        self.catalogue.nodes.write_health({node_id: (NodeHealth.UP, time(), None) for node_id in ids}, "world")
+        self.catalogue.buckets.put("archivos", 3, 1)
+        self.catalogue.buckets.put("casa", 3, 1)
+        self.nodes = MemoryNodes(self.catalogue.nodes.all())
+        self.keys = MemoryKeys()
+        self.queue = MemoryQueue()
+        self.app: Flask = create_app(self._services())
+
+    def _services(self) -> Services:
+        keys = RegisteredKeys(self.keys, self.catalogue.keks)
+        enqueuer = DirectEnqueuer(self.queue)
+        self.store = StoreObject(self.catalogue, self.nodes, keys, enqueuer, self.settings)
+        return Services(
+            settings=self.settings,
+            catalogue=self.catalogue,
+            nodes=self.nodes,
+            keys=keys,
+            queue=self.queue,
+            enqueuer=enqueuer,
+            store=self.store,
+            fetch=FetchObject(self.catalogue, self.nodes, keys, enqueuer),
+            delete=DeleteObject(self.catalogue),
+            guard=Guard(self.settings, self.catalogue.tokens),
+        )
+
+    @property
+    def client(self) -> FlaskClient:
+        return self.app.test_client()
+
+    def close(self) -> None:
+        self.store.close()
+        self.catalogue.close()
+
+
+def problem(response: TestResponse, status: int, slug: str) -> dict[str, Any]:
+    """The problem document of an answer, once status, type and shape are what they must be."""
+    assert response.status_code == status, response.data[:500]
+    assert response.content_type == "application/problem+json"
+    document: dict[str, Any] = json.loads(response.data)
+    assert document.keys() >= MEMBERS
+    assert document["status"] == status
+    assert document["type"].endswith(f"/{slug}")
+    assert document["request_id"] == response.headers["X-Request-Id"]
+    return document
