@@ -12,7 +12,6 @@ from cli.address import BUCKET, OBJECT, OBJECT_OR_BUCKET, PREFIX, Address
 from cli.command import ClientCommand
 from cli.http import Client, connect
 from cli.output import columns, document, size
-from common.errors import NoSuchObject
 
 PAGE = "1000"
 
@@ -73,23 +72,13 @@ def stat(what: Address, as_json: bool) -> None:
     if not what.key:
         _show_fields(client.json("GET", what.bucket_path), as_json)
         return
-    copies = client.json("GET", what.path("copies"))["copies"]
-    shown = _document_of(client, what)
+    found = client.json("GET", what.path("copies"))
     if as_json:
-        document({"object": shown, "copies": copies})
+        document(found)
         return
-    _show_fields(shown, as_json)
+    _show_fields(found["object"], as_json)
     click.echo()
-    _show_copies(copies)
-
-
-def _document_of(client: Client, what: Address) -> Any:
-    """The object document: the key itself is the first of those that begin with it."""
-    page = client.json("GET", f"{what.bucket_path}/objects", query={"prefix": what.key, "limit": "1"})
-    for found in page["objects"]:
-        if found["key"] == what.key:
-            return found
-    raise NoSuchObject(f"there is no object {what}")
+    _show_copies(found["copies"])
 
 
 def _show_fields(fields: Any, as_json: bool) -> None:

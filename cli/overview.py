@@ -53,7 +53,7 @@ def _turn(client: Client, as_json: bool) -> None:
 
 def _show_status(found: Any) -> None:
     sections: dict[str, Sequence[Sequence[object]]] = {
-        "Nodes": _node_rows(found["nodes"]),
+        "Nodes": list(found["nodes"].items()),
         "Objects": list(found["objects"].items()),
         "Work": _work_rows(found),
         "Alerts": [(alert["name"], alert["since"], alert["detail"]) for alert in found["alerts"]],
@@ -65,10 +65,11 @@ def _show_status(found: Any) -> None:
 
 def _work_rows(found: Any) -> Sequence[Sequence[object]]:
     return [
-        ("copies missing", found["copies_missing"]),
+        *((f"copies {state}", count) for state, count in found["copies"].items()),
         ("oldest unprotected", age(found["oldest_unprotected"])),
         ("dead letters", found["dead_letters"]),
-        *((f"queue {name}", depth) for name, depth in (found["queues"] or {}).items()),
+        ("jobs open", found["jobs_open"]),
+        *((f"queue {name}", depth) for name, depth in (found["queues"] or {"": "does not answer"}).items()),
     ]
 
 

@@ -15,24 +15,27 @@ NODE: dict[str, Any] = {
     "last_seen": None, "last_error": "refused",
 }  # fmt: skip
 STATUS: dict[str, Any] = {
-    "nodes": [NODE], "objects": {"protected": 5, "degraded": 1}, "copies_missing": 2, "oldest_unprotected": 3725.4,
-    "queues": {"replicate": 9}, "dead_letters": 0, "alerts": [],
+    "nodes": {"up": 2, "down": 1}, "objects": {"protected": 5, "degraded": 1},
+    "copies": {"missing": 2, "suspect": 0, "doomed": 0}, "oldest_unprotected": 3725.4, "queues": {"replicate": 9},
+    "dead_letters": 0, "jobs_open": 0, "alerts": [],
 }  # fmt: skip
 
 
 def test_status_tells_of_nodes_objects_work_and_alerts(run: Run, api: StandIn) -> None:
     api.answer = lambda request: document(STATUS)
     text = run(status).stdout
-    for words in ("down, not writable", "3.0 MiB", "protected", "1 h 2 min", "queue replicate", "none"):
+    for words in ("down", "protected", "1 h 2 min", "copies missing", "queue replicate", "none"):
         assert words in text
     assert json.loads(run(status, "--json").stdout) == STATUS
 
 
 def test_status_still_answers_while_the_queue_cannot_be_asked(run: Run, api: StandIn) -> None:
-    alert = {"name": "queue-down", "since": "2026-01-01T00:00:00Z", "detail": "Redis does not answer"}
+    alert = {"name": "queue-down", "since": None, "detail": "Redis does not answer"}
     api.answer = lambda request: document({**STATUS, "queues": None, "alerts": [alert], "oldest_unprotected": None})
     result = run(status)
-    assert (result.exit_code, "Redis does not answer" in result.stdout) == (0, True)
+    assert result.exit_code == 0
+    assert "Redis does not answer" in result.stdout
+    assert "does not answer" in result.stdout.replace("Redis does not answer", "")
 
 
 def test_watching_writes_a_document_a_line_until_ctrl_c(start: Start, api: StandIn) -> None:
