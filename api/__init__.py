@@ -14,15 +14,7 @@ __all__ = ["create_app"]
 
 def create_app(services: Services) -> Flask:
     """The WSGI application over these parts. Makes no connection and starts no thread."""
-    # Imported here so that `api.gunicorn_conf` can prepare the environment before anything of the package is loaded.
-    from api import buckets, errors, health, jobs, nodes, objects, pages, requests, spanish
-    from api.routing import RawFlask
-    from api.services import EXTENSION
+    # Imported here: `api.gunicorn_conf` has to prepare the environment before anything of the package is loaded.
+    from api.application import assemble
 
-    app = RawFlask("boveda")
-    app.extensions[EXTENSION] = services
-    errors.install(app)
-    requests.install(app, services.guard)
-    for module in (objects, buckets, spanish, jobs, nodes, health, pages):
-        app.register_blueprint(module.blueprint)
-    return app
+    return assemble(services)

@@ -8,10 +8,10 @@ from flask import Blueprint, Response, g
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from api import processes
 from api.documents import Document, answer, node_alerts
 from api.errors import PROBLEM, Answer, problem
 from api.openapi import documented
+from api.processes import Processes
 from api.schemas import Alive, Ready, Status
 from api.services import Services, services
 from common import telemetry
@@ -107,7 +107,7 @@ def _alerts(parts: Services, counts: StatusCounts, queues: dict[str, int] | None
 @blueprint.get("/metrics")
 @documented("Prometheus metrics", tag="health", answers={200: "text"})
 def metrics() -> Response:
-    text, content_type = telemetry.expose(_Store(services()), processes.Processes())
+    text, content_type = telemetry.expose(_Store(services()), Processes())
     return Response(text, content_type=content_type)
 
 

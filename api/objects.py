@@ -12,17 +12,18 @@ from flask import Blueprint, Request, Response, request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from werkzeug.http import http_date
 
-from api import ranges, stored_headers
 from api.bodies import RequestBody, announced_length, read_query
 from api.conditionals import check_read, guards, range_applies
 from api.digests import as_repr_digest, content_md5, repr_digest
 from api.documents import answer, copy_document, object_document
 from api.fetch_object import Fetched
 from api.openapi import OBJECT_HEADERS, READ_HEADERS, documented
+from api.ranges import parse as parse_range
 from api.receiving import Expected
 from api.routing import object_path
 from api.schemas import CopiesDocument, Listing, ObjectDocument
 from api.services import services
+from api.stored_headers import as_headers, headers_of
 from common.errors import BovedaError, Malformed, NotAllowed, NotModified
 from common.objects import Protection, Version
 
@@ -51,7 +52,7 @@ def put_object(bucket: str, key: str) -> Response:
         bucket,
         key,
         body,
-        stored_headers.from_request(request),
+        headers_of(request),
         preconditions=guards(request),
         write_copies=_write_copies(request),
         expected=expected(request),
@@ -125,7 +126,7 @@ class Selection:
             return ()
         text = request.environ.get("HTTP_RANGE")
         if text is not None and range_applies(request, version, self._now):
-            self.part = ranges.parse(text, version.size)
+            self.part = parse_range(text, version.size)
         part = self.part or (0, version.size)
         return (part,) if part[1] else ()
 
@@ -144,7 +145,7 @@ def download(bucket: str, key: str, extra: Sequence[tuple[str, str]] = ()) -> Re
     response.call_on_close(getattr(fetched.chunks, "close", lambda: None))
     headers = response.headers
     headers.remove("Content-Type")
-    headers.extend(stored_headers.to_response(version.headers))
+    headers.extend(as_headers(version.headers))
     headers.extend(_validators(version))
     headers["Content-Length"] = str(version.size if part is None else part[1])
     if part is not None:

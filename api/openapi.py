@@ -99,7 +99,12 @@ def _stand_in(spec: Any, view: Callable[..., Any], documentation: Documentation)
     models = {f"HTTP_{status}": shape if isinstance(shape, type) else None for status, shape in _answers(documentation)}
     body = documentation.body if isinstance(documentation.body, type) else None
     decorate = spec.validate(
-        query=documentation.query, json=body, resp=Response(**models), tags=[documentation.tag], skip_validation=True
+        query=documentation.query,
+        json=body,
+        resp=Response(**models),
+        tags=[documentation.tag],
+        skip_validation=True,
+        operation_id=view.__name__,
     )
     decorated: Callable[..., Any] = decorate(stand_in)
     return decorated

@@ -20,7 +20,7 @@ _STORED = {
 _DEFAULT = Headers()
 
 
-def from_request(request: Request) -> Headers:
+def headers_of(request: Request) -> Headers:
     """What the client says about the body. WSGI's latin-1 is turned into the UTF-8 that was meant."""
     environ = request.environ
     values: dict[str, str] = {}
@@ -41,7 +41,7 @@ def from_request(request: Request) -> Headers:
     return Headers(**values, metadata=metadata)
 
 
-def to_response(headers: Headers) -> list[tuple[str, str]]:
+def as_headers(headers: Headers) -> list[tuple[str, str]]:
     """The stored ones as the answer's headers, Content-Type first."""
     pairs = [("Content-Type", _wire(headers.content_type))]
     for field, (_variable, name) in _STORED.items():

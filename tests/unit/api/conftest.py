@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from common.catalogue.migrate import upgrade
 from common.catalogue.sql import open_catalogue
+from common.settings import Settings
 from tests.unit.api.world import ApiWorld
 
 MakeApi = Callable[..., ApiWorld]
@@ -29,10 +31,10 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_api(migrated: Path, tmp_path: Path) -> Iterator[MakeApi]:
     made: list[ApiWorld] = []
 
-    def make(**settings: object) -> ApiWorld:
+    def make(**settings: Any) -> ApiWorld:
         path = tmp_path / f"catalogue{len(made)}.db"
         shutil.copy(migrated, path)
-        made.append(ApiWorld(path, **settings))
+        made.append(ApiWorld(path, Settings(home=tmp_path, **settings)))
         return made[-1]
 
     yield make

@@ -98,8 +98,8 @@ class DirectEnqueuer(Enqueuer):
 class ApiWorld:
     """The application and everything under it, to be looked at directly."""
 
-    def __init__(self, database: Path, nodes: int = 3, **settings: Any) -> None:
-        self.settings = Settings(home=database.parent, **settings)
+    def __init__(self, database: Path, settings: Settings, nodes: int = 3) -> None:
+        self.settings = settings
         self.catalogue: SqlCatalogue = open_catalogue(f"sqlite:///{database}")
         specs = [NodeSpec(f"n{i}", f"http://127.0.0.1:{9000 + i}", "blobs", f"n{i}") for i in range(nodes)]
         self.catalogue.nodes.register(specs)
