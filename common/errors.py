@@ -204,3 +204,7 @@ class NodeRefused(BlobStoreError):
     """A 4xx other than 404: wrong credentials, no bucket, malformed. Trying again soon will not help."""
 
     kind = "refused"
+
+
+class BucketMissing(NodeRefused):
+    """The node answers and has no such bucket: a wiped or a changed disk, or one not set up yet."""

@@ -2,8 +2,9 @@
 
 Every call takes a `Deadline` that bounds the call as a whole, trickling answers included, and raises:
 `NodeTimeout` when it passes; `NodeError` on refused, reset, cut connections and 5xx; `NodeReadOnly` when the node is
-full or refuses writes; `NodeRefused` on a 4xx other than 404 (a bucket that is not there is a refusal too);
-`BlobMissing` where a blob is asked for that the node does not have. No adapter retries or logs: the caller decides.
+full or refuses writes; `NodeRefused` on a 4xx other than 404; `BucketMissing`, a kind of it, where the bucket is not
+there; `BlobMissing` where a blob is asked for that the node does not have. No adapter retries or logs: the caller
+decides.
 All methods are safe across threads, not across forks; nothing connects before the first call.
 """
 

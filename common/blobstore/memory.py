@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from common.blobstore.base import BlobInfo, Bytes, Deadline, Page
-from common.errors import BlobMissing, NodeError, NodeReadOnly, NodeRefused
+from common.errors import BlobMissing, BucketMissing, NodeError, NodeReadOnly, NodeRefused
 
 
 @dataclass
@@ -43,9 +43,10 @@ class MemoryStore:
         self._lock = threading.Lock()
 
     def wipe(self) -> None:
-        """All blobs gone, as after a change of disk."""
+        """Blobs and bucket gone, as after a change of disk."""
         with self._lock:
             self.blobs.clear()
+            self.created = False
 
     def put(self, name: str, data: Bytes, deadline: Deadline) -> None:
         self._enter("put", name, deadline)
@@ -130,8 +131,10 @@ class MemoryStore:
         if faults.hung or faults.slow:
             time.sleep(left() if faults.hung else min(left(), faults.slow))
         left()
-        if faults.refuses or (bucket and not self.created):
-            raise NodeRefused("the node refuses" if faults.refuses else "the node has no such bucket")
+        if faults.refuses:
+            raise NodeRefused("the node refuses")
+        if bucket and not self.created:
+            raise BucketMissing("the node has no such bucket")
 
 
 class MemoryReader:

@@ -23,7 +23,7 @@ from minio.signer import presign_v4
 from common.blobstore import s3
 from common.blobstore.base import BlobInfo, Bytes, Deadline, Page
 from common.blobstore.http import Answer, Transport
-from common.errors import BlobMissing, ConfigurationError, NodeError, NodeRefused
+from common.errors import BlobMissing, BucketMissing, ConfigurationError, NodeError, NodeRefused
 from common.objects import NodeSpec
 
 EXPIRES = 900  # seconds; also how far a node's clock may be ahead of ours, which is what S3 servers allow anyway
@@ -105,7 +105,7 @@ class MinioStore:
             with self._send("HEAD", self._bucket, deadline) as answer:
                 return _http_date(answer.headers.get("date"))
         except BlobMissing:
-            raise NodeRefused("the node has no such bucket") from None
+            raise BucketMissing("the node has no such bucket") from None
 
     def create(self, deadline: Deadline) -> None:
         body = s3.bucket_configuration(self._region)

@@ -8,7 +8,7 @@ from datetime import datetime
 from xml.etree import ElementTree
 
 from common.blobstore.base import BlobInfo, Page
-from common.errors import BlobMissing, BlobStoreError, NodeError, NodeReadOnly, NodeRefused
+from common.errors import BlobMissing, BlobStoreError, BucketMissing, NodeError, NodeReadOnly, NodeRefused
 
 DOCUMENT_MAX = 4 << 20  # a listing of 1,000 of the longest names stays below
 _FULL = frozenset(
@@ -28,7 +28,7 @@ def failure(method: str, status: int, body: bytes) -> BlobStoreError:
         return NodeError(words)
     if status == 416 or (status == 404 and (code == "NoSuchKey" or method == "HEAD")):
         return BlobMissing("the blob ends before the range asked for" if status == 416 else "the node has no such blob")
-    return NodeRefused(words)
+    return BucketMissing(words) if code == "NoSuchBucket" else NodeRefused(words)
 
 
 def page(document: bytes) -> Page:
