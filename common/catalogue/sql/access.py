@@ -63,9 +63,7 @@ class SqlKeks:
                 return
 
     def states(self) -> Mapping[str, str]:
-        return self._database.read(
-            lambda connection: dict(connection.execute(select(keks.c.id, keks.c.state)).all())
-        )
+        return self._database.read(lambda connection: dict(connection.execute(select(keks.c.id, keks.c.state)).all()))
 
 
 class SqlTokens:

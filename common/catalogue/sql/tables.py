@@ -1,7 +1,8 @@
 """The tables, once, for SQLite and PostgreSQL. Changes go through a migration.
 
 Times are seconds since the epoch, UTC. Ids are 32 hex digits but for copies, which are many and numbered. Names and
-keys compare as bytes: SQLite's BINARY, PostgreSQL's "C".
+keys compare as bytes: SQLite's BINARY, PostgreSQL's "C". What every upload writes is kept in its primary key's order
+(`WITHOUT ROWID`): one page less to write for each table.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ versions = Table(
     CheckConstraint("state IN ('uploading', 'current', 'doomed')", name="state"),
     Index("ix_versions_uploading", "active_until", **only_where("state = 'uploading'")),
     Index("ix_versions_doomed", "doomed_at", **only_where("state = 'doomed'")),
+    sqlite_with_rowid=False,
 )
 
 # The current version of each name.
@@ -105,6 +107,7 @@ objects = Table(
     Column("bucket_id", Id, ForeignKey("buckets.id"), primary_key=True),
     Column("key", Bytewise, primary_key=True),
     Column("version_id", Id, ForeignKey("versions.id"), nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # A row without a version is a tombstone: reclaim removed the name, and a late commit must not take the id.
@@ -121,6 +124,7 @@ blobs = Table(
     Column("salt", LargeBinary),
     Column("tombstone_at", Double),
     Index("ix_blobs_version", "version_id", "number", unique=True),
+    sqlite_with_rowid=False,
 )
 
 nodes = Table(

@@ -158,6 +158,7 @@ def upgrade() -> None:
         sa.CheckConstraint("state IN ('uploading', 'current', 'doomed')", name=op.f("ck_versions_state")),
         sa.ForeignKeyConstraint(["bucket_id"], ["buckets.id"], name=op.f("fk_versions_bucket_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_versions")),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("versions", schema=None) as batch_op:
         batch_op.create_index(
@@ -188,6 +189,7 @@ def upgrade() -> None:
         sa.Column("tombstone_at", sa.Double(), nullable=True),
         sa.ForeignKeyConstraint(["version_id"], ["versions.id"], name=op.f("fk_blobs_version_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_blobs")),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("blobs", schema=None) as batch_op:
         batch_op.create_index("ix_blobs_version", ["version_id", "number"], unique=True)
@@ -200,6 +202,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["bucket_id"], ["buckets.id"], name=op.f("fk_objects_bucket_id")),
         sa.ForeignKeyConstraint(["version_id"], ["versions.id"], name=op.f("fk_objects_version_id")),
         sa.PrimaryKeyConstraint("bucket_id", "key", name=op.f("pk_objects")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "uploads",
@@ -307,9 +310,7 @@ def downgrade() -> None:
             postgresql_where=sa.text("state = 'uploading'"),
         )
         batch_op.drop_index(
-            "ix_versions_doomed",
-            sqlite_where=sa.text("state = 'doomed'"),
-            postgresql_where=sa.text("state = 'doomed'"),
+            "ix_versions_doomed", sqlite_where=sa.text("state = 'doomed'"), postgresql_where=sa.text("state = 'doomed'")
         )
 
     op.drop_table("versions")
