@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from hashlib import sha512
 
 import pytest
-from sources import SHARED, Json, c2sp, c2sp_case
 
 from common.crypto.stream import COMMITMENT, HEADER, SALT, ChunkCipher, Construction, Reader
 from common.errors import IntegrityError
+from tests.vectors.sources import SHARED, Json, c2sp, c2sp_case
 
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../shared/vectors is not there")
 

@@ -13,11 +13,9 @@ from hashlib import sha256, shake_256
 from pathlib import Path
 from typing import Protocol
 
-import generate
 import pytest
 from blake3 import blake3
 from pydantic import SecretBytes
-from sources import OWN, Json, own
 
 from common.crypto import keyring as ring
 from common.crypto.envelope import (
@@ -36,6 +34,8 @@ from common.crypto.envelope import (
 from common.crypto.keyring import Kek
 from common.crypto.stream import Reader
 from common.errors import IntegrityError, KeyringError
+from tests.vectors import generate
+from tests.vectors.sources import OWN, Json, own
 
 
 class Read(Protocol):

@@ -11,11 +11,11 @@ import pytest
 from Crypto.Cipher import AES
 from Crypto.Hash import HMAC, SHA512
 from pydantic import SecretBytes
-from sources import Json, wycheproof
 
 from common.crypto import siv
 from common.crypto.stream import COMMITMENT, TAG, ChunkCipher, hkdf_expand
 from common.errors import IntegrityError
+from tests.vectors.sources import Json, wycheproof
 
 
 def opens_as_a_chunk(case: Json) -> bool:
