@@ -30,14 +30,13 @@ class LocalFile(BovedaError):
 
 
 class Upload:
-    """A body for one request: at most `length` bytes of `source`, with the count and digest of what was read."""
+    """A body for one request: at most `length` bytes of `source`, and the count of what was read."""
 
     def __init__(self, source: io.RawIOBase, name: str, length: int | None, advance: Advance) -> None:
         self._source = source
         self._name = name
         self._length = length
         self._advance = advance
-        self._digest = hashlib.sha256()
         self.count = 0
 
     def read(self, size: int) -> bytes:
@@ -51,14 +50,23 @@ class Upload:
             raise LocalFile(f"{self._name} is in non-blocking mode; its end cannot be told from a pause")
         if not piece and self._length is not None and self.count < self._length:
             raise LocalFile(f"{self._name} became shorter while it was read; nothing was stored")
-        self._digest.update(piece)
         self.count += len(piece)
         self._advance(len(piece))
         return piece
 
-    def check(self, size: int, headers: Mapping[str, str]) -> None:
-        """WrongBytes unless the API stored what was read."""
-        _compare(self._name, self.count, self._digest.digest(), size, headers)
+    def check(self, stored: int) -> None:
+        """WrongBytes unless the API stored as many bytes as were read."""
+        _same_length(self._name, self.count, stored)
+
+
+def sha256_of(source: io.RawIOBase) -> str:
+    """The Repr-Digest header of a file's whole content; the file stands at its beginning afterwards.
+
+    The API compares it before the upload becomes visible; that is worth reading the file twice.
+    """
+    digest = hashlib.file_digest(source, "sha256").digest()
+    source.seek(0)
+    return f"sha-256=:{base64.b64encode(digest).decode()}:"
 
 
 def copy_verified(
@@ -73,16 +81,16 @@ def copy_verified(
         count += len(chunk)
         advance(len(chunk))
     out.flush()
-    _compare(name, count, digest.digest(), int(headers.get("Content-Length", count)), headers)
+    _same_length(name, count, int(headers.get("Content-Length", count)))
+    announced = repr_digest(headers.get("Repr-Digest", ""))
+    if announced is not None and announced != digest.digest():
+        raise WrongBytes(f"{name}: the SHA-256 of the bytes is not the one the API tells of")
     return count
 
 
-def _compare(name: str, count: int, digest: bytes, size: int, headers: Mapping[str, str]) -> None:
-    if count != size:
-        raise WrongBytes(f"{name}: {count} bytes were transferred, the API tells of {size}")
-    announced = repr_digest(headers.get("Repr-Digest", ""))
-    if announced is not None and announced != digest:
-        raise WrongBytes(f"{name}: the SHA-256 of the bytes is not the one the API tells of")
+def _same_length(name: str, count: int, told: int) -> None:
+    if count != told:
+        raise WrongBytes(f"{name}: {count} bytes were transferred, the API tells of {told}")
 
 
 def repr_digest(header: str) -> bytes | None:

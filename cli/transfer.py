@@ -1,7 +1,8 @@
 """`put`, `get`, `cat`: objects in and out, streamed.
 
-put: 1. all files and names are looked at before anything is sent, 2. each file is one request, in order, 3. what the
-API says it stored is compared with what was read. The first failure ends the command; what was stored stays stored.
+put: 1. all files and names are looked at before anything is sent, 2. each file is one request, in order, with its
+length and SHA-256, which the API compares before it commits (a pipe's are not known before), 3. the size it says it
+stored is compared with what was read. The first failure ends the command; what was stored stays stored.
 get: see `cli/streams.py`.
 """
 
@@ -25,7 +26,7 @@ from cli.command import ClientCommand
 from cli.http import Client, connect
 from cli.output import columns, document, size
 from cli.progress import Bars, bars
-from cli.streams import LocalFile, Upload, copy_verified, written_whole
+from cli.streams import LocalFile, Upload, copy_verified, sha256_of, written_whole
 from common.errors import NotAllowed
 from common.objects import SPANISH_BUCKET
 
@@ -150,10 +151,11 @@ def _put(client: Client, item: Item, headers: dict[str, str], progress: Bars) ->
         source, length = _open(item.file, stack)
         if length is not None:
             headers["Content-Length"] = str(length)
+            headers["Repr-Digest"] = sha256_of(source)
         body = Upload(source, item.file, length, progress.start(str(item.address), length))
         answer = client.send("PUT", item.address.path(), headers=headers, body=body)
         stored = client.parsed(answer)
-        body.check(int(stored["size"]), answer.headers)
+        body.check(int(stored["size"]))
         return stored
 
 
