@@ -1,0 +1,103 @@
+"""The client against the real thing: what goes in comes out, and a script can tell what happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Cluster
+
+MIB = 1 << 20
+CONVERGE_SECONDS = 30
+
+
+def converged(cluster: Cluster, name: str) -> Any:
+    """The copies of an object once it is protected."""
+    deadline = time.monotonic() + CONVERGE_SECONDS
+    while True:
+        found = cluster.json("stat", name)
+        if found["object"]["state"] == "protected":
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("size", [0, 1, MIB - 1, MIB, MIB + 1, 8 * MIB, 20 * MIB + 7])
+def test_a_file_comes_back_byte_for_byte(cluster: Cluster, tmp_path: Path, size: int) -> None:
+    sent = tmp_path / f"file-{size}"
+    sent.write_bytes(os.urandom(size))
+    assert cluster.boveda("put", str(sent)).returncode == 0
+    assert cluster.boveda("get", sent.name, "back", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "back").read_bytes() == sent.read_bytes()
+    assert cluster.boveda("cat", f"archivos/{sent.name}").stdout == sent.read_bytes()
+
+
+def test_standard_input_is_stored_and_reaches_all_its_copies(cluster: Cluster) -> None:
+    assert cluster.boveda("put", "-", "archivos/de/stdin", stdin=b"x" * 3 * MIB).returncode == 0
+    found = converged(cluster, "archivos/de/stdin")
+    assert found["object"]["size"] == 3 * MIB
+    assert {copy["state"] for copy in found["copies"]} == {"stored"}
+    assert len({copy["node"] for copy in found["copies"]}) == 3
+
+
+@pytest.mark.parametrize("key", ["a//b", "../x", "x/..", "./.", "año ü?#%41", "%2F", "-dash", "a" * 1000])
+def test_any_key_is_a_name_like_others(cluster: Cluster, tmp_path: Path, key: str) -> None:
+    (tmp_path / "f").write_text(key)
+    cluster.boveda("mb", "nombres")
+    assert cluster.boveda("put", "f", f"nombres/{key}", cwd=tmp_path).returncode == 0
+    assert cluster.boveda("cat", f"nombres/{key}").stdout.decode() == key
+    assert key in [shown["key"] for shown in cluster.json("ls", "nombres/", "-r")["objects"]]
+    assert cluster.boveda("rm", f"nombres/{key}").returncode == 0
+    assert cluster.boveda("cat", f"nombres/{key}").returncode == 3
+
+
+def test_a_listing_folds_at_the_slash(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.boveda("mb", "arbol")
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    cluster.boveda("put", "a", "b", "arbol/rama/", cwd=tmp_path)
+    cluster.boveda("put", "a", "arbol/", cwd=tmp_path)
+    folded = cluster.json("ls", "arbol/")
+    assert ([shown["key"] for shown in folded["objects"]], folded["prefixes"]) == (["a"], ["rama/"])
+    assert [shown["key"] for shown in cluster.json("ls", "arbol", "-r")["objects"]] == ["a", "rama/a", "rama/b"]
+
+
+def test_a_bucket_is_made_changed_and_removed_only_when_empty(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("f")
+    assert cluster.json("mb", "cajon", "--write-copies", "2")["write_copies"] == 2
+    stored = cluster.json("put", "f", "cajon/", cwd=tmp_path)["objects"][0]
+    assert stored["copies"]["stored"] >= 2
+    full = cluster.boveda("rb", "cajon", "--json")
+    assert (full.returncode, json.loads(full.stderr)["status"]) == (1, 409)
+    assert cluster.boveda("rm", "cajon/f").returncode == 0
+    assert cluster.boveda("rb", "cajon").returncode == 0
+    assert cluster.boveda("ls", "cajon").returncode == 3
+
+
+def test_metadata_and_type_are_kept(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "f.json").write_text("{}")
+    cluster.boveda("put", "f.json", "--meta", "origen=clase", cwd=tmp_path)
+    shown = cluster.json("stat", "f.json")["object"]
+    assert (shown["content_type"], shown["metadata"]) == ("application/json", {"origen": "clase"})
+
+
+def test_more_write_copies_than_copies_is_wrong_use(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("f")
+    refused = cluster.boveda("put", "f", "--write-copies", "9", "--json", cwd=tmp_path)
+    assert (refused.returncode, json.loads(refused.stderr)["status"]) == (2, 422)
+
+
+def test_status_and_nodes_tell_what_runs(cluster: Cluster) -> None:
+    assert cluster.json("status")["nodes"] == {"up": 3}
+    assert [node["state"] for node in cluster.json("nodes")["nodes"]] == ["up"] * 3
+    for command in (["status"], ["nodes"], ["ls"], ["ls", "archivos"]):
+        assert cluster.boveda(*command).returncode == 0
+
+
+def test_accepting_a_node_nobody_knows_is_status_3(cluster: Cluster) -> None:
+    assert cluster.boveda("nodes", "accept", "nobody").returncode == 3
