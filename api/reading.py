@@ -191,7 +191,7 @@ class BlobRead:
                     self._check_header(self._take(reader, OVERHEAD_HEADER, left), node_id)
                     left -= OVERHEAD_HEADER
                 stalled = 0.0
-                while self._next < self._end and stalled < STALL_SECONDS:
+                while self._next < self._end and stalled <= STALL_SECONDS:
                     size = self._opener.sealed_size(self._next)
                     piece = self._open(self._take(reader, size, left))
                     left -= size
