@@ -1,0 +1,141 @@
+"""Fixtures of real servers. Shared ones live for the session: take a `fresh_bucket()`, a database of your own.
+
+A test that kills, hangs or wipes takes its own node from `node_factory`, or its own queue from `queue_factory`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from cli.cluster import servers
+from cli.cluster.servers import NodeKind
+from tests.servers import NO_POSTGRES, RealNode, RealPostgres, RealQueue
+
+NodeFactory = Callable[..., RealNode]
+QueueFactory = Callable[[], RealQueue]
+
+# Settings of the developer's own shell are not the tests'. What tells the suite itself something stays.
+for _name in [name for name in os.environ if name.startswith("BOVEDA_")]:
+    if _name not in ("BOVEDA_TEST_REQUIRE", "BOVEDA_MINIO"):
+        del os.environ[_name]
+
+
+def any_kind() -> NodeKind:
+    """MinIO where there is one, else SeaweedFS, which is always there."""
+    return "minio" if servers.find_minio() else "seaweedfs"
+
+
+def _session_node(kind: NodeKind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
+    node = RealNode(kind, tmp_path_factory.mktemp(kind))
+    node.start()
+    yield node
+    node.kill()
+
+
+@pytest.fixture(scope="session")
+def minio_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
+    """A MinIO shared by the session: leave it running, work in a `fresh_bucket()`."""
+    yield from _session_node("minio", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def seaweed_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
+    """A SeaweedFS shared by the session."""
+    yield from _session_node("seaweedfs", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def any_node(request: pytest.FixtureRequest) -> RealNode:
+    """A shared node of the kind that this machine prefers."""
+    node: RealNode = request.getfixturevalue("minio_node" if any_kind() == "minio" else "seaweed_node")
+    return node
+
+
+@pytest.fixture
+def node_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeFactory]:
+    """`node_factory(name="node1", kind=None, start=True)`: a node of the test's own."""
+    made: list[RealNode] = []
+
+    def make(name: str | None = None, kind: NodeKind | None = None, start: bool = True) -> RealNode:
+        name = name or f"node{len(made) + 1}"
+        node = RealNode(kind or any_kind(), tmp_path_factory.mktemp(name), name)
+        made.append(node)
+        if start:
+            node.start()
+        return node
+
+    yield make
+    for node in made:
+        node.kill()
+
+
+@pytest.fixture(scope="session")
+def _shared_queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealQueue]:
+    queue = RealQueue(tmp_path_factory.mktemp("queue"))
+    queue.start()
+    yield queue
+    queue.kill()
+
+
+@pytest.fixture
+def redis_server(_shared_queue: RealQueue) -> RealQueue:
+    """A running, empty queue server, shared by the session one test after the other; it may be killed and paused."""
+    if _shared_queue.running:
+        _shared_queue.resume()
+    else:
+        _shared_queue.start()
+    _shared_queue.flush()
+    return _shared_queue
+
+
+@pytest.fixture
+def redis_url(redis_server: RealQueue) -> str:
+    return redis_server.url
+
+
+@pytest.fixture
+def queue_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueueFactory]:
+    """Queue servers of the test's own."""
+    made: list[RealQueue] = []
+
+    def make() -> RealQueue:
+        made.append(RealQueue(tmp_path_factory.mktemp("queue")))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for queue in made:
+        queue.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[RealPostgres]:
+    server = RealPostgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        server.remove()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: RealPostgres) -> Iterator[str]:
+    """SQLAlchemy URL of an empty database of the test's own."""
+    name = postgres_server.create()
+    yield postgres_server.url(name)
+    postgres_server.drop(name)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """The last line says what was not tested for want of PostgreSQL, so that nobody takes a part for the whole."""
+    yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    count = sum(1 for report in skipped if NO_POSTGRES in str(report.longrepr))
+    if reporter and count:
+        reporter.write_line(f"{count} tests were skipped because no PostgreSQL server is there", yellow=True)
