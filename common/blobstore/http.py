@@ -89,7 +89,8 @@ class Answer:
                 break
             data += bytes(count)
             self._connection.readinto(memoryview(data)[start:])
-            self._connection.until(b"\r\n", 0)
+            if self._connection.until(b"\r\n", 0):
+                raise NodeError("the answer is malformed (a chunk)")
         while self._connection.until(b"\r\n", HEAD_MAX):  # trailers
             continue
         self._rest = 0
