@@ -31,7 +31,7 @@ BY_ENDPOINT = {
     "nodes.change": ADMIN,
     "health.metrics": "metrics",
 }
-BY_METHOD = {"GET": "read", "HEAD": "read", "PUT": "write", "POST": "write", "DELETE": "delete"}
+BY_METHOD = {"GET": "read", "HEAD": "read", "PUT": "write", "POST": "write", "DELETE": "delete"}  # else admin
 REMEMBER_SECONDS = 2.0
 REMEMBER_MAX = 1000
 _PORTS = {"http": "80", "https": "443"}

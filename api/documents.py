@@ -12,11 +12,11 @@ from common.objects import Bucket, CopyDetail, Job, Node, NodeHealth, NodeMode, 
 
 Document = dict[str, object]
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # json.dumps would build one each time
+
 
 def answer(document: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    response = Response(
-        json.dumps(document, ensure_ascii=False, separators=(",", ":")), status, content_type="application/json"
-    )
+    response = Response(_encode(document), status, content_type="application/json")
     if headers:
         response.headers.update(headers)
     return response

@@ -139,7 +139,7 @@ def download(bucket: str, key: str, extra: Sequence[tuple[str, str]] = ()) -> Re
         fetched = parts.fetch(bucket, key, selection)
     except NotModified:
         assert selection.version is not None
-        return Response(status=304, headers=_validators(selection.version))
+        return _not_modified(selection.version)
     version, part = fetched.version, selection.part
     response = Response(pieces(fetched), 200 if part is None else 206, direct_passthrough=True)
     response.call_on_close(getattr(fetched.chunks, "close", lambda: None))
@@ -158,6 +158,14 @@ def download(bucket: str, key: str, extra: Sequence[tuple[str, str]] = ()) -> Re
     headers["Content-Security-Policy"] = "sandbox"
     for name, value in extra:
         headers[name] = value
+    return response
+
+
+def _not_modified(version: Version) -> Response:
+    """What a cache needs to go on with what it has (RFC 9110, 15.4.5)."""
+    response = Response(status=304, headers=_validators(version))
+    if version.headers.cache_control is not None:
+        response.headers["Cache-Control"] = version.headers.cache_control
     return response
 
 

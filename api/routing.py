@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes
 
-from flask import Flask
-from werkzeug.routing import BaseConverter
+from flask import Flask, Request
+from flask.sessions import NullSession, SessionInterface
+from werkzeug.routing import BaseConverter, MapAdapter
 
 from common.errors import Malformed
 from common.objects import check_bucket_name, check_key
@@ -30,13 +31,42 @@ class KeyConverter(BaseConverter):
     part_isolating = False
 
 
+class NoSessions(SessionInterface):
+    """There are none; looking for their cookie costs every request."""
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:
+        return _NO_SESSION
+
+    def is_null_session(self, obj: object) -> bool:
+        return True
+
+
+_NO_SESSION = NullSession()
+
+
 class RawFlask(Flask):
-    """Flask that routes on the raw path."""
+    """Flask that routes on the raw path, for any Host (the guard judges that), and without sessions."""
+
+    session_interface = NoSessions()
 
     def __init__(self, name: str) -> None:
         super().__init__(name, static_folder=None)
         self.url_map.merge_slashes = False
         self.url_map.converters["key"] = KeyConverter
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        if request is None:
+            return None
+        environ = request.environ
+        return MapAdapter(
+            self.url_map,
+            server_name="",
+            script_name="/",
+            subdomain="",
+            url_scheme=environ["wsgi.url_scheme"],
+            path_info=environ["PATH_INFO"],
+            default_method=environ["REQUEST_METHOD"],
+        )
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         raw = environ.get("RAW_URI")

@@ -31,6 +31,8 @@ class SeenNodes(Protocol):
 
     def candidates(self) -> Sequence[Candidate]: ...
 
+    def accept(self, node_id: str) -> int: ...
+
 
 @dataclass(frozen=True)
 class Services:

@@ -1,41 +1,42 @@
-"""A fresh API over a fresh catalogue for each test."""
+"""A fresh API over a fresh catalogue for each test; one that is shared by tests that only read."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import time
 from typing import Any
 
 import pytest
 
-from common.catalogue.migrate import upgrade
-from common.catalogue.sql import open_catalogue
 from common.settings import Settings
-from tests.unit.api.world import ApiWorld
+from tests.unit.api.world import ApiWorld, prepare
 
 MakeApi = Callable[..., ApiWorld]
 
 
 @pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with the newest schema, to be copied: migrating takes longer than most tests here."""
-    path = tmp_path_factory.mktemp("migrated") / "catalogue.db"
-    catalogue = open_catalogue(f"sqlite:///{path}")
-    upgrade(catalogue)
-    catalogue.close()
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database to be copied: making one takes longer than most tests here."""
+    path = tmp_path_factory.mktemp("prepared") / "catalogue.db"
+    prepare(path)
     return path
 
 
+def _make(prepared: Path, folder: Path, made: list[ApiWorld], clock: Callable[[], float], **settings: Any) -> ApiWorld:
+    path = folder / f"catalogue{len(made)}.db"
+    shutil.copy(prepared, path)
+    made.append(ApiWorld(path, Settings(home=folder, **settings), clock))
+    return made[-1]
+
+
 @pytest.fixture
-def make_api(migrated: Path, tmp_path: Path) -> Iterator[MakeApi]:
+def make_api(prepared: Path, tmp_path: Path) -> Iterator[MakeApi]:
     made: list[ApiWorld] = []
 
-    def make(**settings: Any) -> ApiWorld:
-        path = tmp_path / f"catalogue{len(made)}.db"
-        shutil.copy(migrated, path)
-        made.append(ApiWorld(path, Settings(home=tmp_path, **settings)))
-        return made[-1]
+    def make(clock: Callable[[], float] = time, **settings: Any) -> ApiWorld:
+        return _make(prepared, tmp_path, made, clock, **settings)
 
     yield make
     for api in made:
@@ -45,3 +46,11 @@ def make_api(migrated: Path, tmp_path: Path) -> Iterator[MakeApi]:
 @pytest.fixture
 def api(make_api: MakeApi) -> ApiWorld:
     return make_api()
+
+
+@pytest.fixture(scope="module")
+def shared(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiWorld]:
+    """For tests that change nothing, or only names of their own."""
+    api = _make(prepared, tmp_path_factory.mktemp("shared"), [], time)
+    yield api
+    api.close()

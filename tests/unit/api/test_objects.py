@@ -88,32 +88,32 @@ def test_delete_answers_204_and_then_404(api: ApiWorld) -> None:
         ("%F0%9F%8D%87" * 256, "🍇" * 256),
     ],
 )
-def test_key_is_decoded_once_and_never_a_path(api: ApiWorld, raw: str, key: str) -> None:
-    put = api.client.put("/", data=b"1", environ_overrides={"RAW_URI": BASE + raw})
-    assert put.status_code == 201, put.data
+def test_key_is_decoded_once_and_never_a_path(shared: ApiWorld, raw: str, key: str) -> None:
+    put = shared.client.put("/", data=raw.encode(), environ_overrides={"RAW_URI": BASE + raw})
+    assert put.status_code in (200, 201), put.data
     assert ObjectDocument.model_validate_json(put.data).key == key
-    listing = Listing.model_validate_json(api.client.get("/v1/buckets/casa/objects").data)
-    assert [entry.key for entry in listing.objects] == [key]
-    again = api.client.get("/", environ_overrides={"RAW_URI": put.headers["Location"]})
-    assert again.data == b"1"
+    listing = Listing.model_validate_json(shared.client.get("/v1/buckets/casa/objects").data)
+    assert key in [entry.key for entry in listing.objects]
+    again = shared.client.get("/", environ_overrides={"RAW_URI": put.headers["Location"]})
+    assert again.data == raw.encode()
 
 
 @pytest.mark.parametrize("raw", ["%FF", "%C3", "%zz", "a%", "%ED%A0%80"])
-def test_key_that_is_no_utf8_answers_400(api: ApiWorld, raw: str) -> None:
-    response = api.client.get("/", environ_overrides={"RAW_URI": BASE + raw})
+def test_key_that_is_no_utf8_answers_400(shared: ApiWorld, raw: str) -> None:
+    response = shared.client.get("/", environ_overrides={"RAW_URI": BASE + raw})
     assert problem(response, 400, "malformed")["field"] == "key"
 
 
 @pytest.mark.parametrize("raw", ["", "%00", "a%0Ab", "%7F", "%C2%85", "x" * 1025, "%C3%B1" * 513])
-def test_key_that_breaks_the_rules_answers_422(api: ApiWorld, raw: str) -> None:
+def test_key_that_breaks_the_rules_answers_422(shared: ApiWorld, raw: str) -> None:
     for method in ("PUT", "GET", "DELETE"):
-        response = api.client.open("/", method=method, environ_overrides={"RAW_URI": BASE + raw})
+        response = shared.client.open("/", method=method, environ_overrides={"RAW_URI": BASE + raw})
         assert problem(response, 422, "not-allowed")["field"] == "key"
 
 
 @pytest.mark.parametrize("raw", ["Casa", "ca", "-ab", "a..b", "1.2.3.4", "a%2Fobjects%2Fb", "x" * 64])
-def test_bucket_name_that_breaks_the_rules_answers_422(api: ApiWorld, raw: str) -> None:
-    response = api.client.put("/", environ_overrides={"RAW_URI": f"/v1/buckets/{raw}/objects/k"})
+def test_bucket_name_that_breaks_the_rules_answers_422(shared: ApiWorld, raw: str) -> None:
+    response = shared.client.put("/", environ_overrides={"RAW_URI": f"/v1/buckets/{raw}/objects/k"})
     assert problem(response, 422, "not-allowed")["field"] == "bucket"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from time import time
 from typing import Any
@@ -19,7 +19,9 @@ from api.fetch_object import FetchObject
 from api.registered_keys import RegisteredKeys
 from api.services import Services
 from api.store_object import StoreObject
+from common.blobstore.base import background
 from common.blobstore.memory import MemoryStore
+from common.catalogue.migrate import upgrade
 from common.catalogue.sql import SqlCatalogue, open_catalogue
 from common.crypto.keyring import KeyProvider, new_kek
 from common.errors import KeysUnavailable, NodeBusy
@@ -32,6 +34,21 @@ from common.settings import Settings
 MEMBERS = {"type", "title", "status", "detail", "request_id"}
 
 
+def prepare(database: Path, nodes: int = 3) -> None:
+    """A catalogue with the newest schema, nodes that are up, and the buckets `archivos` and `casa`."""
+    catalogue = open_catalogue(f"sqlite:///{database}")
+    upgrade(catalogue)
+    catalogue.nodes.register(
+        [NodeSpec(f"n{i}", f"http://127.0.0.1:{9000 + i}", "blobs", f"n{i}") for i in range(nodes)]
+    )
+    catalogue.leases.acquire("health", "world", 3600)
+    ids = [node.id for node in catalogue.nodes.all()]
+    catalogue.nodes.write_health({node_id: (NodeHealth.UP, time(), None) for node_id in ids}, "world")
+    catalogue.buckets.put("archivos", 3, 1)
+    catalogue.buckets.put("casa", 3, 1)
+    catalogue.close()
+
+
 class MemoryNodes:
     """Nodes as this process sees them; `down` ones can be neither written nor read."""
 
@@ -39,12 +56,17 @@ class MemoryNodes:
         self.rows = {node.id: node for node in rows}
         self.stores = {node.id: MemoryStore() for node in rows}
         self.down: set[str] = set()
+        self.accepted: list[str] = []
 
     def all(self) -> Mapping[str, Node]:
         return self.rows
 
     def candidates(self) -> Sequence[Candidate]:
         return [Candidate(node_id, "", 1.0) for node_id in self.stores if node_id not in self.down]
+
+    def accept(self, node_id: str) -> int:
+        self.accepted.append(node_id)
+        return 0
 
     def read_order(self, node_ids: Iterable[str]) -> Sequence[str]:
         return sorted(node_id for node_id in node_ids if node_id in self.stores and node_id not in self.down)
@@ -56,8 +78,6 @@ class MemoryNodes:
 
     def blobs(self) -> list[tuple[MemoryStore, str]]:
         """Every blob on every node."""
-        from common.blobstore.base import background
-
         return [
             (store, blob.name) for store in self.stores.values() for blob in store.list("blobs/", background(0)).blobs
         ]
@@ -98,16 +118,9 @@ class DirectEnqueuer(Enqueuer):
 class ApiWorld:
     """The application and everything under it, to be looked at directly."""
 
-    def __init__(self, database: Path, settings: Settings, nodes: int = 3) -> None:
+    def __init__(self, database: Path, settings: Settings, clock: Callable[[], float] = time) -> None:
         self.settings = settings
-        self.catalogue: SqlCatalogue = open_catalogue(f"sqlite:///{database}")
-        specs = [NodeSpec(f"n{i}", f"http://127.0.0.1:{9000 + i}", "blobs", f"n{i}") for i in range(nodes)]
-        self.catalogue.nodes.register(specs)
-        self.catalogue.leases.acquire("health", "world", 3600)
-        ids = [node.id for node in self.catalogue.nodes.all()]
-        self.catalogue.nodes.write_health({node_id: (NodeHealth.UP, time(), None) for node_id in ids}, "world")
-        self.catalogue.buckets.put("archivos", 3, 1)
-        self.catalogue.buckets.put("casa", 3, 1)
+        self.catalogue: SqlCatalogue = open_catalogue(f"sqlite:///{database}", clock=clock)
         self.nodes = MemoryNodes(self.catalogue.nodes.all())
         self.keys = MemoryKeys()
         self.queue = MemoryQueue()
