@@ -96,4 +96,7 @@ class SqlTokens:
                 )
             )
 
-        self._database.write(work)
+        try:
+            self._database.write(work)
+        except Taken:  # another process was quicker
+            return
