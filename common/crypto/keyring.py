@@ -173,16 +173,14 @@ class FileKeyring(KeyProvider):
     def _current(self, now: bool = False) -> Keyring:
         if now or monotonic() >= self._next_look:
             with self._lock:
-                self._look(now)
+                self._look()
         keyring, reason = self._keyring, self._reason
         if keyring is None:
             raise KeysUnavailable(reason)
         return keyring
 
-    def _look(self, now: bool) -> None:
+    def _look(self) -> None:
         """Open the file if it changed since. The stamp is taken before reading: a change meanwhile shows next time."""
-        if not now and monotonic() < self._next_look:
-            return  # another thread just did
         stamp = tuple(_stamp(path) for path in self._paths)
         if stamp != self._stamp:
             try:
