@@ -1,0 +1,160 @@
+"""A long body takes two buffers at most, however slow the nodes are; without a free second one, one."""
+
+from __future__ import annotations
+
+import threading
+import tracemalloc
+from collections.abc import Callable
+from time import monotonic
+
+import pytest
+
+import api.buffers
+from api.buffers import BufferPool
+from common.blobstore.base import Bytes, Deadline
+from common.crypto.envelope import cipher_length
+from common.errors import BovedaError, Unavailable
+from common.objects import Headers
+from tests.unit.api_use_cases.world import MIB, BytesBody, World, content
+
+BLOB = 4 * MIB
+
+
+class Zeros:
+    """A body of so many zero bytes that are never all in memory."""
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+
+    def readinto(self, buffer: memoryview) -> int:
+        got = min(len(buffer), self._left, 1 << 16)
+        buffer[:got] = bytes(got)
+        self._left -= got
+        return got
+
+
+def forget_puts(world: World) -> list[int]:
+    """Nodes that take everything and keep nothing; the lengths of what they took."""
+    taken: list[int] = []
+
+    def put(name: str, data: Bytes, deadline: Deadline) -> None:
+        taken.append(len(data))
+
+    for store in world.nodes.stores.values():
+        store.put = put  # type: ignore[method-assign]
+    return taken
+
+
+def test_a_body_of_100_mib_takes_two_buffers_and_a_chunk(make_world: Callable[..., World]) -> None:
+    world = make_world(blob_size=BLOB)
+    taken = forget_puts(world)
+    world.put(b"warm")
+    tracemalloc.start()
+    world.put(Zeros(100 * MIB))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sum(taken[1:]) == 25 * cipher_length(BLOB)
+    assert peak < 2 * cipher_length(BLOB) + 3 * MIB
+    assert world.store.buffers.free == world.settings.api_threads
+
+
+def test_a_read_of_many_blobs_holds_a_chunk_or_two(make_world: Callable[..., World]) -> None:
+    world = make_world(blob_size=BLOB)
+    world.put(content(20 * MIB))
+    for store in world.nodes.stores.values():
+        for name, (data, when) in store.blobs.items():
+            store.blobs[name] = (memoryview(data), when)  # type: ignore[assignment]
+    tracemalloc.start()
+    assert sum(map(len, world.open().chunks)) == 20 * MIB
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6 * MIB
+
+
+def test_a_body_is_stored_with_one_buffer_when_no_second_is_free(world: World) -> None:
+    others = [world.store.buffers.take() for _ in range(world.settings.api_threads - 1)]
+    world.put(content(9 * MIB))
+    assert world.get() == content(9 * MIB)
+    for buffer in others:
+        buffer.release()
+
+
+def test_small_bodies_take_none_of_the_pool(world: World) -> None:
+    buffers = [world.store.buffers.take() for _ in range(world.settings.api_threads)]
+    world.put(content(MIB - 1))
+    world.put(content(MIB - 1), known=False)
+    assert world.get() == content(MIB - 1)
+    for buffer in buffers:
+        buffer.release()
+
+
+def test_a_large_body_without_a_buffer_is_unavailable(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api.buffers.BufferPool.take, "__defaults__", (0.05,))
+    buffers = [world.store.buffers.take() for _ in range(world.settings.api_threads)]
+    with pytest.raises(Unavailable):
+        world.put(content(3 * MIB))
+    buffers.pop().release()
+    world.put(content(3 * MIB))
+
+
+def test_the_next_blob_is_sealed_while_this_one_is_put(world: World) -> None:
+    """The put of the first blob waits until the body was read further than that blob."""
+    body = BytesBody(content(6 * MIB))
+    read_on: list[int] = []
+
+    def before(operation: str, name: str) -> None:
+        end = monotonic() + 0.5
+        while body.position <= 3 * MIB and monotonic() < end:
+            threading.Event().wait(0.002)
+        read_on.append(body.position)
+
+    for store in world.nodes.stores.values():
+        store.faults.before = before
+    world.put(body)
+    assert read_on[0] > 3 * MIB
+    for store in world.nodes.stores.values():
+        store.faults.before = None
+    assert world.get() == content(6 * MIB)
+
+
+def test_many_long_bodies_at_once_are_all_stored_whole(world: World) -> None:
+    errors: list[BovedaError] = []
+
+    def put(seed: int) -> None:
+        try:
+            world.store("casa", str(seed), BytesBody(content(5 * MIB, seed)), Headers(), write_copies=2)
+        except BovedaError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=put, args=(seed,)) for seed in range(world.settings.api_threads)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    for seed in range(world.settings.api_threads):
+        assert world.get(key=str(seed)) == content(5 * MIB, seed)
+    assert world.store.buffers.free == world.settings.api_threads
+
+
+def test_a_first_buffer_goes_before_a_second_one() -> None:
+    pool = BufferPool(1, 10)
+    held = pool.take()
+    got: list[object] = []
+    waiter = threading.Thread(target=lambda: got.append(pool.take(5)))
+    waiter.start()
+    while not pool._waiting:
+        pass
+    assert pool.try_take() is None
+    held.release()
+    waiter.join()
+    assert len(got) == 1
+    assert pool.free == 0
+
+
+def test_a_buffer_given_back_twice_counts_once() -> None:
+    pool = BufferPool(2, 10)
+    buffer = pool.take()
+    buffer.release()
+    buffer.release()
+    assert pool.free == 2
