@@ -1,0 +1,214 @@
+"""The prototype's load lines against Bóveda, and the same work on one raw node, in one run.
+
+    ab -n 1000 -c 10 -p body -T multipart/form-data… http://…/cargar        (a file of 16 KiB)
+    ab -n 1000 -c 10 http://…/descargar/Actividad.txt
+
+Beside them: one node asked directly for the same 16 KiB by as many clients (wrk, distinct names, since a node
+serialises puts to one name), and the copy lag: seconds from an upload's commit to its last copy, at 20 uploads/s.
+Bóveda runs whole: three nodes, queue, API, workers, beat, Flower, all on this machine. Rounds alternate.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import click
+import urllib3
+from minio import Minio
+from rich.console import Console
+from rich.table import Table
+
+from bench.cluster import Running, running_cluster
+
+SIZE = 16 * 1024
+REQUESTS = 1000
+CLIENTS = 10
+RAW_SECONDS = 4
+RAW_NAMES = 8000
+LAG_UPLOADS = 100
+LAG_RATE = 20.0
+BOUNDARY = "boveda-bench-3f1c9a"
+
+
+@dataclass(frozen=True)
+class Load:
+    """One run of a load: requests/s, milliseconds at the median and the 99th percentile, answers that were not 2xx."""
+
+    rate: float
+    p50: float
+    p99: float
+    bad: int
+
+
+def ab(*arguments: str) -> Load:
+    """Run ApacheBench as the prototype's users did and read its report."""
+    command = ["ab", "-q", "-n", str(REQUESTS), "-c", str(CLIENTS), *arguments]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = {name: re.search(rf"^\s*{name}[:%]?\s+([\d.]+)", text, re.MULTILINE) for name in ("50", "99")}
+    failed = re.search(r"^Failed requests:\s+(\d+)", text, re.MULTILINE)
+    other = re.search(r"^Non-2xx responses:\s+(\d+)", text, re.MULTILINE)
+    rate = re.search(r"^Requests per second:\s+([\d.]+)", text, re.MULTILINE)
+    if not rate or not failed:
+        raise click.ClickException(f"ab printed no report:\n{text}")
+    bad = int(failed[1]) + (int(other[1]) if other else 0)
+    p50, p99 = (float(match[1]) if match else float("nan") for match in (found["50"], found["99"]))
+    return Load(float(rate[1]), p50, p99, bad)
+
+
+def wrk(endpoint: str, method: str, addresses: Path, body: Path | None) -> Load:
+    environment = {**os.environ, "METHOD": method, "ADDRESSES": str(addresses)} | ({"BODY": str(body)} if body else {})
+    script = str(Path(__file__).with_name("prototype.lua"))
+    command = ["wrk", "-t1", f"-c{CLIENTS}", f"-d{RAW_SECONDS}s", "--latency", "-s", script, endpoint]
+    text = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+    if not rate:
+        raise click.ClickException(f"wrk printed no report:\n{text}")
+    p50, p99 = (_milliseconds(text, percent) for percent in ("50", "99"))
+    return Load(float(rate[1]), p50, p99, int(bad[1]) if bad else 0)
+
+
+def _milliseconds(text: str, percent: str) -> float:
+    match = re.search(rf"^\s*{percent}%\s+([\d.]+)(us|ms|s)$", text, re.MULTILINE)
+    return float(match[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[match[2]] if match else float("nan")
+
+
+class RawNode:
+    """One node of the cluster, asked directly, in a bucket of its own."""
+
+    def __init__(self, cluster: Running, folder: Path) -> None:
+        node = cluster.nodes()[0]
+        keys = json.loads(Path(node["credentials"]).read_text())
+        self.endpoint = node["endpoint"]
+        host = self.endpoint.split("://")[1]
+        client = Minio(host, keys["access_key"], keys["secret_key"], secure=False, region="us-east-1")
+        if not client.bucket_exists("bench"):
+            client.make_bucket("bench")
+        self._puts, self._gets = folder / "puts", folder / "gets"
+        names = [f"raw/{number:05}" for number in range(RAW_NAMES)]
+        for path, sign in (
+            (self._puts, client.presigned_put_object),
+            (self._gets, client.presigned_get_object),
+        ):
+            day = timedelta(days=1)
+            path.write_text("\n".join(sign("bench", name, day).removeprefix(self.endpoint) for name in names))
+
+    def put(self, body: Path) -> Load:
+        return wrk(self.endpoint, "PUT", self._puts, body)
+
+    def get(self) -> Load:
+        return wrk(self.endpoint, "GET", self._gets, None)
+
+
+def copy_lag(url: str, body: bytes) -> list[float]:
+    """Seconds from each upload's commit to its last copy, at LAG_RATE uploads a second; read from the copy rows."""
+    http = urllib3.PoolManager(retries=False)
+    names = [f"lag-{number:04}" for number in range(LAG_UPLOADS)]
+    start = time.monotonic()
+    for number, name in enumerate(names):
+        time.sleep(max(0.0, start + number / LAG_RATE - time.monotonic()))
+        answer = http.request("PUT", f"{url}/v1/buckets/archivos/objects/{name}", body=body)
+        if answer.status not in (200, 201):
+            raise click.ClickException(f"upload of {name} answered {answer.status}")
+    end = time.monotonic() + 30
+    lags: list[float] = []
+    for name in names:
+        while True:
+            document = http.request("GET", f"{url}/v1/buckets/archivos/copies/{name}").json()
+            copies = document["copies"]
+            if all(copy["state"] == "stored" for copy in copies):
+                lags.append(max(_seconds(copy["stored_at"]) for copy in copies) - _seconds(document["created_at"]))
+                break
+            if time.monotonic() > end:
+                raise click.ClickException(f"{name} has not all its copies after 30 s")
+            time.sleep(0.05)
+    return lags
+
+
+def _seconds(time_text: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(time_text).timestamp()
+
+
+@click.command()
+@click.option("--rounds", default=3, show_default=True, help="how often each load runs")
+@click.option("--json", "as_json", is_flag=True, help="one JSON document instead of the table")
+def main(rounds: int, as_json: bool) -> None:
+    """Measure the prototype's load lines against Bóveda and one raw node."""
+    with tempfile.TemporaryDirectory() as name, running_cluster(Path(name) / "home") as cluster:
+        result = measure(cluster, Path(name), rounds)
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+    else:
+        show(result)
+    if any(load["bad"] for runs in result["loads"].values() for load in runs):  # type: ignore[attr-defined]
+        sys.exit(1)
+
+
+def measure(cluster: Running, folder: Path, rounds: int) -> dict[str, object]:
+    content = os.urandom(SIZE)
+    raw_body, form = folder / "raw.bin", folder / "form.bin"
+    raw_body.write_bytes(content)
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="archivo"; filename="Actividad.txt"\r\n'
+    form.write_bytes(head.encode() + b"Content-Type: text/plain\r\n\r\n" + content + f"\r\n--{BOUNDARY}--\r\n".encode())
+    raw = RawNode(cluster, folder)
+    loads: dict[str, list[Load]] = {"cargar": [], "raw put": [], "descargar": [], "raw get": []}
+    for _ in range(rounds):
+        upload = ab("-p", str(form), "-T", f"multipart/form-data; boundary={BOUNDARY}", f"{cluster.url}/cargar")
+        loads["cargar"].append(upload)
+        cluster.wait_converged()
+        loads["raw put"].append(raw.put(raw_body))
+        loads["descargar"].append(ab(f"{cluster.url}/descargar/Actividad.txt"))
+        loads["raw get"].append(raw.get())
+    cluster.wait_converged()
+    lags = sorted(copy_lag(cluster.url, content))
+    return {
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
+        "node_kind": cluster.node_kind,
+        "loads": {name: [asdict(load) for load in runs] for name, runs in loads.items()},
+        "copy_lag_ms": {
+            "uploads": len(lags),
+            "p50": statistics.median(lags) * 1000,
+            "p99": lags[int(len(lags) * 0.99) - 1] * 1000,
+            "max": lags[-1] * 1000,
+        },
+    }
+
+
+def show(result: dict[str, object]) -> None:
+    console = Console()
+    table = Table(title=f"16 KiB, {CLIENTS} clients; nodes: {result['node_kind']}; {result['machine']}")
+    for column in ("load", "median /s", "least–most /s", "p50 ms", "p99 ms", "bad answers"):
+        table.add_column(column, justify="left" if column == "load" else "right")
+    for name, runs in result["loads"].items():  # type: ignore[attr-defined]
+        rates = [run["rate"] for run in runs]
+        table.add_row(
+            name,
+            f"{statistics.median(rates):,.0f}",
+            f"{min(rates):,.0f}–{max(rates):,.0f}",
+            f"{statistics.median(run['p50'] for run in runs):.1f}",
+            f"{statistics.median(run['p99'] for run in runs):.1f}",
+            str(sum(run["bad"] for run in runs)),
+        )
+    console.print(table)
+    lag = result["copy_lag_ms"]
+    console.print(
+        f"copy lag at {LAG_RATE:.0f} uploads/s over {lag['uploads']} uploads: "  # type: ignore[index]
+        f"p50 {lag['p50']:.0f} ms, p99 {lag['p99']:.0f} ms, most {lag['max']:.0f} ms"  # type: ignore[index]
+    )
+
+
+if __name__ == "__main__":
+    main()

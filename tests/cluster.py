@@ -1,0 +1,128 @@
+"""The embedded cluster as a user starts it: `boveda up --detach` in a home of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import urllib3
+
+BIN = Path(sys.executable).parent
+START_SECONDS = 120
+CALL_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running cluster: its address, its home folder, and the environment in which `boveda` finds it."""
+
+    url: str
+    home: Path
+    env: dict[str, str]
+
+    def boveda(
+        self, *args: str, cwd: Path | None = None, stdin: bytes | None = None, timeout: float = CALL_SECONDS
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run the command as a process; its status is the caller's business."""
+        return subprocess.run(
+            [BIN / "boveda", *args],
+            env=self.env,
+            cwd=cwd,
+            input=stdin,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def json(self, *args: str, cwd: Path | None = None) -> Any:
+        """The document that a command that must succeed prints with `--json`."""
+        done = self.boveda(*args, "--json", cwd=cwd)
+        assert done.returncode == 0, done.stderr.decode()
+        return json.loads(done.stdout)
+
+    def act(self, action: str, name: str) -> None:
+        """`boveda cluster stop|start|kill NAME`."""
+        done = self.boveda("cluster", action, name)
+        assert done.returncode == 0, done.stderr.decode()
+
+    def processes(self, kind: str | None = None) -> list[dict[str, Any]]:
+        found = self.json("cluster")["processes"]
+        return [process for process in found if kind in (None, process["kind"])]
+
+    def process(self, name: str) -> dict[str, Any]:
+        return next(process for process in self.processes() if process["name"] == name)
+
+    # -- over HTTP, as any client
+
+    def ask(self, method: str, path: str, timeout: float = 30, **options: Any) -> urllib3.BaseHTTPResponse:
+        """One request on a connection of its own, never repeated."""
+        with urllib3.PoolManager(retries=False, timeout=timeout) as http:
+            return http.request(method, f"{self.url}{path}", **options)
+
+    def put(self, key: str, body: bytes, **options: Any) -> urllib3.BaseHTTPResponse:
+        return self.ask("PUT", f"/v1/buckets/archivos/objects/{key}", body=body, **options)
+
+    def get(self, key: str, **options: Any) -> urllib3.BaseHTTPResponse:
+        return self.ask("GET", f"/v1/buckets/archivos/objects/{key}", **options)
+
+    def status(self) -> dict[str, Any]:
+        return dict(self.ask("GET", "/v1/status").json())
+
+    def states(self) -> dict[str, str]:
+        """Each node's shown state."""
+        return {node["name"]: node["state"] for node in self.ask("GET", "/v1/nodes").json()["nodes"]}
+
+    def wait_converged(self, seconds: float = 60) -> None:
+        """Until every object is protected."""
+        wait(lambda: _all_protected(self.status()), seconds, "all copies")
+
+
+def _all_protected(status: dict[str, Any]) -> bool:
+    return all(count == 0 for state, count in status["objects"].items() if state != "protected")
+
+
+def wait(condition: Callable[[], object], seconds: float, what: str) -> float:
+    """Poll until the condition holds; the seconds it took. Fails when they are over."""
+    start = time.monotonic()
+    while True:
+        if condition():
+            return time.monotonic() - start
+        assert time.monotonic() - start < seconds, f"{what}: not within {seconds:.0f} s"
+        time.sleep(0.05)
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [made.getsockname()[1] for made in sockets]
+    for made in sockets:
+        made.close()
+    return ports
+
+
+@contextmanager
+def running_cluster(home: Path, *options: str, **settings: str) -> Iterator[Cluster]:
+    """`options` go to `boveda up`, `settings` into the environment."""
+    port, flower = free_ports(2)
+    env = {
+        **os.environ,
+        "BOVEDA_HOME": str(home),
+        "BOVEDA_PORT": str(port),
+        "BOVEDA_FLOWER_PORT": str(flower),
+        **settings,
+    }
+    cluster = Cluster(f"http://127.0.0.1:{port}", home, env)
+    started = cluster.boveda("up", "--detach", *options, timeout=START_SECONDS)
+    try:
+        assert started.returncode == 0, (started.stdout + started.stderr).decode()
+        yield cluster
+    finally:
+        cluster.boveda("down", "--wipe", "--yes", timeout=START_SECONDS)

@@ -1,0 +1,88 @@
+"""Nodes are killed and come back: clients notice nothing, and the copies come by themselves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from minio import Minio
+
+from tests.cluster import Cluster, wait
+from tests.faults.history import History
+
+
+def names_on(node: dict[str, str]) -> set[str]:
+    """The blobs that a node itself says it has."""
+    keys = json.loads(Path(node["credentials"]).read_text())
+    host = node["endpoint"].split("://")[1]
+    client = Minio(host, keys["access_key"], keys["secret_key"], secure=False, region="us-east-1")
+    return {str(found.object_name) for found in client.list_objects(node["bucket"], "blobs/", recursive=True)}
+
+
+def copies(cluster: Cluster, key: str) -> list[dict[str, object]]:
+    return list(cluster.ask("GET", f"/v1/buckets/archivos/copies/{key}").json()["copies"])
+
+
+def test_with_one_node_killed_uploads_and_downloads_go_on_and_its_copies_come_when_it_is_back(
+    cluster: Cluster,
+) -> None:
+    history = History(cluster, "one")
+    history.upload_many(20)
+    cluster.wait_converged()
+    cluster.act("kill", "node2")
+    history.upload_many(30)
+    assert history.refused == []
+    assert history.wrong() == []
+    took = wait(lambda: cluster.states()["node2"] == "down", 10, "node2 is seen as down")
+    assert took < 10
+    history.upload_many(10)
+    assert (history.refused, history.wrong()) == ([], [])
+    missing = [key for key in history.acknowledged if any(copy["state"] == "missing" for copy in copies(cluster, key))]
+    assert len(missing) == 40
+
+    cluster.act("start", "node2")
+    first = wait(
+        lambda: any(all(copy["state"] == "stored" for copy in copies(cluster, key)) for key in missing),
+        20,
+        "the first missing copy",
+    )
+    assert first < 15
+    cluster.wait_converged()
+    (node,) = [process for process in cluster.processes("node") if process["name"] == "node2"]
+    wanted = {str(copy["blob_key"]) for key in history.acknowledged for copy in copies(cluster, key)}
+    assert wanted <= names_on(node)
+
+
+def test_with_two_of_three_nodes_killed_everything_that_converged_is_still_served(cluster: Cluster) -> None:
+    history = History(cluster, "two")
+    history.upload_many(30)
+    assert history.upload(20 * 1024 * 1024)
+    cluster.wait_converged()
+    for names in (("node1", "node2"), ("node2", "node3")):
+        for name in names:
+            cluster.act("kill", name)
+        assert history.wrong() == []
+        wait(lambda names=names: [cluster.states()[name] for name in names] == ["down"] * 2, 15, "down")  # type: ignore[misc]
+        assert history.wrong() == []
+        assert history.upload(), "write_copies is 1, and one node is left"
+        for name in names:
+            cluster.act("start", name)
+        cluster.wait_converged()
+
+
+def test_an_object_whose_only_copies_are_away_is_unavailable_not_absent(cluster: Cluster) -> None:
+    history = History(cluster, "away")
+    assert history.upload()
+    cluster.wait_converged()
+    for name in ("node1", "node2", "node3"):
+        cluster.act("kill", name)
+    (key,) = history.acknowledged
+    answer = cluster.get(key)
+    assert answer.status == 503
+    assert answer.headers["Retry-After"]
+    refused = cluster.put("nowhere-to-go", b"x")
+    assert refused.status == 503
+    assert cluster.get("nowhere-to-go").status == 404
+    for name in ("node1", "node2", "node3"):
+        cluster.act("start", name)
+    wait(lambda: history.wrong() == [], 30, "the object is back")
