@@ -1,0 +1,103 @@
+"""A process's view of real nodes over a real catalogue: killed, hung and wiped ones, within the times of the design."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.blobstore.base import Deadline
+from common.catalogue.migrate import upgrade
+from common.catalogue.sql import SqlCatalogue, open_catalogue
+from common.nodes import Nodes
+from common.objects import NodeHealth, NodeSpec
+from common.settings import Settings
+from tests.conftest import NodeFactory
+from tests.servers import RealNode, wait_until
+
+
+class Stage:
+    """Three nodes, their rows, and one process that watches them."""
+
+    def __init__(self, folder: Path, real: list[RealNode]) -> None:
+        self.real = {node.spec.name: node for node in real}
+        for node in real:
+            shutil.copy(node.credentials_file, folder)
+        self.catalogue: SqlCatalogue = open_catalogue(f"sqlite:///{folder}/catalogue.db")
+        upgrade(self.catalogue)
+        self.catalogue.nodes.register([node.spec for node in real])
+        self.settings = Settings(credentials_dir=folder)
+        self.nodes = Nodes(self.catalogue.nodes, self.catalogue.leases, self.settings, "one")
+        self.nodes.start()
+
+    def health(self, name: str) -> NodeHealth:
+        return next(node.health for node in self.nodes.all().values() if node.spec.name == name)
+
+    def shared(self, name: str) -> tuple[str, NodeHealth]:
+        return next((row.identity, row.health) for row in self.catalogue.nodes.all() if row.spec.name == name)
+
+    def id(self, name: str) -> str:
+        return next(node.id for node in self.nodes.all().values() if node.spec.name == name)
+
+    def close(self) -> None:
+        self.nodes.stop()
+        self.catalogue.close()
+
+
+@pytest.fixture
+def stage(tmp_path: Path, node_factory: NodeFactory) -> Iterator[Stage]:
+    stage = Stage(tmp_path, [node_factory(name) for name in ("node1", "node2", "node3")])
+    yield stage
+    stage.close()
+
+
+def took(what: str, condition: object, seconds: float) -> float:
+    assert callable(condition)
+    started = time.monotonic()
+    wait_until(condition, seconds, what)
+    return time.monotonic() - started
+
+
+def test_a_killed_node_is_down_within_eight_seconds_and_up_again_once_it_is_back(stage: Stage) -> None:
+    assert {stage.health(name) for name in stage.real} == {NodeHealth.UP}
+    stage.real["node2"].kill()
+    took("down", lambda: stage.health("node2") is NodeHealth.DOWN, 8)
+    assert len(stage.nodes.candidates()) == 2
+    took("shared", lambda: stage.shared("node2") == ("known", NodeHealth.DOWN), 4)
+    stage.real["node2"].start()
+    took("up", lambda: stage.health("node2") is NodeHealth.UP, 8)
+    stage.nodes.store(stage.id("node2")).put("blobs/00/x", b"data", Deadline(5))
+
+
+def test_a_hung_node_is_down_soon_and_the_others_answer_meanwhile(stage: Stage) -> None:
+    stage.real["node1"].pause()
+    until = time.monotonic() + 12
+    while stage.health("node1") is not NodeHealth.DOWN:
+        assert time.monotonic() < until
+        started = time.monotonic()
+        stage.nodes.store(stage.id("node3")).put("blobs/00/x", b"data", Deadline(5))
+        assert time.monotonic() - started < 1
+        time.sleep(0.05)
+    stage.real["node1"].resume()
+    took("up", lambda: stage.health("node1") is NodeHealth.UP, 12)
+
+
+def test_a_node_that_lost_its_disk_is_foreign_until_it_is_accepted(stage: Stage) -> None:
+    stage.real["node3"].stop()
+    stage.real["node3"].wipe()
+    stage.real["node3"].start_without_bucket()
+    took("foreign", lambda: stage.shared("node3") == ("foreign", NodeHealth.FOREIGN), 20)
+    assert stage.id("node3") not in stage.nodes.readable()
+    assert stage.nodes.accept(stage.id("node3")) == 0
+    took("up", lambda: stage.shared("node3") == ("known", NodeHealth.UP), 15)
+    stage.nodes.store(stage.id("node3")).put("blobs/00/x", b"data", Deadline(5))
+
+
+def test_two_buckets_of_one_server_are_two_nodes(stage: Stage) -> None:
+    spec = stage.real["node1"].spec
+    stage.catalogue.nodes.register([NodeSpec("node4", spec.endpoint, "another-bucket", spec.credentials)])
+    took("known and up", lambda: stage.shared("node4") == ("known", NodeHealth.UP), 10)
+    assert len(stage.nodes.candidates()) == 4
