@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from threading import Condition, Thread
 from typing import Final
 
 import structlog
 
-from common.catalogue.base import Copies
 from common.errors import CatalogueUnavailable
 from common.objects import End
 
+Write = Callable[[Sequence[End]], object]
 LOG = structlog.get_logger(__name__)
 
 GATHER_SECONDS: Final = 0.02
@@ -24,8 +25,9 @@ _PAGE = 500
 class EndWriter:
     """Writes each end within 20 ms of `add`, sooner when somebody waits in `settle`. Safe across threads."""
 
-    def __init__(self, copies: Copies, gather: float = GATHER_SECONDS, keep: float = KEEP_SECONDS) -> None:
-        self._copies = copies
+    def __init__(self, write: Write, gather: float = GATHER_SECONDS, keep: float = KEEP_SECONDS) -> None:
+        """`write`: the catalogue's `copies.end`."""
+        self._apply = write
         self._gather = gather
         self._keep = keep
         self._changed = Condition()
@@ -81,7 +83,7 @@ class EndWriter:
 
     def _write(self, ends: list[End]) -> bool:
         try:
-            self._copies.end(ends)
+            self._apply(ends)
         except CatalogueUnavailable as error:
             LOG.warning("ends_not_written", detail=error.detail, count=len(ends))
             return False

@@ -51,7 +51,10 @@ class RunJob:
         except Unavailable:
             raise
         except BovedaError as error:
-            self._catalogue.jobs.finish(job.id, JobState.FAILED, job.report, error.detail)
+            self._fail(job.id, error.detail)
         except Exception:
-            self._catalogue.jobs.finish(job.id, JobState.FAILED, job.report, "an unexpected error; see the log")
+            self._fail(job.id, "an unexpected error; see the log")
             raise
+
+    def _fail(self, job_id: str, why: str) -> None:
+        self._catalogue.jobs.finish(job_id, JobState.FAILED, self._catalogue.jobs.get(job_id).report, why)

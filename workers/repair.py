@@ -66,7 +66,7 @@ class Repair:
         actions: Sequence[Callable[[Sequence[str]], int]],
         converge: float = CONVERGE_SECONDS,
     ) -> None:
-        """`actions`: what makes suspect and missing copies true, given blob ids: verify and replicate, in this order."""
+        """`actions`: what makes suspect and missing copies true, given blob ids: verify, then replicate."""
         self._catalogue = catalogue
         self._nodes = nodes
         self._share = share
@@ -160,7 +160,7 @@ class Repair:
         nodes = self._nodes.all()
         count = 0
         for copy in stored.copies:
-            if copy.node_id in due and copy.node_id in nodes:
+            if copy.node_id is not None and copy.node_id in due and copy.node_id in nodes:
                 action = CopyAction.REPLICATE if copy.state is CopyState.MISSING else CopyAction.VERIFY
                 count += takes(nodes[copy.node_id], action)
         return count

@@ -68,7 +68,9 @@ class Sources:
             try:
                 with self._share.slot(copy.node_id or ""):
                     store = self._nodes.store(copy.node_id or "")
-                    return read_whole(store, claim.blob, self._claims.deadline(claim))
+                    data = read_whole(store, claim.blob, self._claims.deadline(claim))
+                self._nodes.authenticated(copy.node_id or "")
+                return data
             except (BlobMissing, WrongBytes) as error:
                 self._blame(claim.blob, copy, error)
             except BlobStoreError:

@@ -69,7 +69,7 @@ class Sweep:
             for step in self._steps():
                 try:
                     step()
-                except Exception as error:  # every step has its turn; all errors are raised below
+                except Exception as error:  # noqa: BLE001 - every step has its turn; all errors are raised below
                     errors.append(error)
         finally:
             self._catalogue.leases.release(LEASE_NAME, owner)

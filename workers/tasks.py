@@ -6,7 +6,7 @@ the process's edge, shows as failed in Flower, and is left to the sweep: the row
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -18,33 +18,59 @@ from common.jobs.base import TaskName
 from workers.wiring import Process, Worker
 
 LOG = structlog.get_logger(__name__)
-Work = Callable[[Worker], object]
 
 
 def register(app: Celery) -> Celery:
     """Give the application its tasks, and the process's start and end their hooks."""
     process = Process()
-
-    def task(name: TaskName, work: Callable[..., Work]) -> None:
-        def run(self: Any, *args: Any) -> None:
-            with telemetry.bound(task=name.value, task_id=self.request.id):
-                perform(process, work(*args))
-
+    for name, work in WORK.items():
         # `throws`: what is raised was logged by `perform`; Celery need not write its traceback again.
-        app.task(run, name=name.value, bind=True, ignore_result=True, throws=(Exception,))
-
-    task(TaskName.REPLICATE, lambda blob_ids: lambda worker: worker.replicate(blob_ids))
-    task(TaskName.VERIFY, lambda blob_ids: lambda worker: worker.verify(blob_ids))
-    task(TaskName.DELETE, lambda blob_ids: lambda worker: worker.delete(blob_ids))
-    task(TaskName.JOB, lambda job_ids: lambda worker: [worker.run_job(job_id) for job_id in job_ids])
-    task(TaskName.SWEEP, lambda: lambda worker: worker.sweep())
+        app.task(_task(process, name, work), name=name.value, bind=True, ignore_result=True, throws=(Exception,))
     connect(process)
     return app
 
 
-def perform(process: Process, work: Work) -> None:
+def replicate(worker: Worker, blob_ids: list[str]) -> None:
+    worker.replicate(blob_ids)
+
+
+def verify(worker: Worker, blob_ids: list[str]) -> None:
+    worker.verify(blob_ids)
+
+
+def delete(worker: Worker, blob_ids: list[str]) -> None:
+    worker.delete(blob_ids)
+
+
+def run_job(worker: Worker, job_ids: list[str]) -> None:
+    for job_id in job_ids:
+        worker.run_job(job_id)
+
+
+def sweep(worker: Worker) -> None:
+    worker.sweep()
+
+
+WORK: Mapping[TaskName, Callable[..., None]] = {
+    TaskName.REPLICATE: replicate,
+    TaskName.VERIFY: verify,
+    TaskName.DELETE: delete,
+    TaskName.JOB: run_job,
+    TaskName.SWEEP: sweep,
+}
+
+
+def _task(process: Process, name: TaskName, work: Callable[..., None]) -> Callable[..., None]:
+    def run(self: Any, *args: Any) -> None:
+        with telemetry.bound(task=name.value, task_id=self.request.id):
+            perform(process, work, *args)
+
+    return run
+
+
+def perform(process: Process, work: Callable[..., None], *args: Any) -> None:
     try:
-        work(process.worker())
+        work(process.worker(), *args)
     except BovedaError as error:
         LOG.warning("task_failed", error=type(error).__name__, detail=error.detail)
         raise

@@ -70,7 +70,9 @@ class Verify:
 
     def _look(self, claim: Claim) -> bytes:
         with self._share.slot(claim.node_id):
-            return read_whole(self._nodes.store(claim.node_id), claim.blob, self._claims.deadline(claim))
+            data = read_whole(self._nodes.store(claim.node_id), claim.blob, self._claims.deadline(claim))
+        self._nodes.authenticated(claim.node_id)
+        return data
 
     def _good(self, bad: Sequence[tuple[Claim, BlobMissing | WrongBytes]]) -> bytes | None:
         """Bytes from a copy elsewhere, or None with all these rows ended."""

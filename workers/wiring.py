@@ -58,7 +58,7 @@ def assemble(
     """The use cases over these parts, with their threads started. Tests call it with parts of their own."""
     leaving = Event()
     held = HeldLeases(catalogue.copies, catalogue.leases, owner, settings.lease_seconds)
-    ends = EndWriter(catalogue.copies)
+    ends = EndWriter(catalogue.copies.end)
     enqueuer = BufferedEnqueuer(queue)
     # Its threads are bounded by the nodes' shares; idle ones cost nothing.
     pool = ThreadPoolExecutor(PUT_THREADS, thread_name_prefix="put")

@@ -1,0 +1,223 @@
+"""A worker's use cases over a real catalogue on SQLite, nodes in memory and a queue in memory."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from blake3 import blake3
+
+from common.blobstore.base import BlobStore
+from common.blobstore.memory import MemoryStore
+from common.catalogue.migrate import upgrade
+from common.catalogue.sql import open_catalogue
+from common.errors import NodeBusy
+from common.jobs.base import Queue, TaskName
+from common.jobs.memory import MemoryQueue
+from common.nodes import Nodes
+from common.objects import (
+    Blob,
+    CopyDetail,
+    CopyState,
+    Headers,
+    NewBlob,
+    NewVersion,
+    Node,
+    NodeHealth,
+    NodeMode,
+    NodeSpec,
+    Placed,
+    Preconditions,
+    blob_name,
+    new_id,
+)
+from common.placement import Candidate
+from common.settings import Settings
+from workers.wiring import Worker, assemble
+
+BUCKET = "papers"
+KEK = "kek-1"
+
+
+def blocked(event: threading.Event) -> None:
+    """Stop a thread until the test goes on."""
+    assert event.wait(20)
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Poll until it is true."""
+    pause = threading.Event()
+    for _ in range(int(seconds * 100)):
+        if condition():
+            return
+        pause.wait(0.01)
+    raise AssertionError(f"it did not come to pass within {seconds} s")
+
+
+class Clock:
+    """The catalogue's time: goes by itself not at all."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class SeenNodes(Nodes):
+    """Nodes as this process sees them: stores in memory, verdicts as the test sets them."""
+
+    def __init__(self, rows: Sequence[Node]) -> None:
+        self.rows = {row.id: row for row in rows}
+        self.stores = {row.id: MemoryStore() for row in rows}
+        self.busy: set[str] = set()
+        self.proved: set[str] = set()
+
+    def see(self, node_id: str, health: NodeHealth = NodeHealth.UP, mode: NodeMode = NodeMode.ACTIVE) -> None:
+        self.rows[node_id] = replace(self.rows[node_id], health=health, mode=mode)
+
+    def all(self) -> Mapping[str, Node]:
+        return self.rows
+
+    def store(self, node_id: str) -> BlobStore:
+        if node_id in self.busy or not self.rows[node_id].readable:
+            raise NodeBusy("the node's breaker is open")
+        return self.stores[node_id]
+
+    def candidates(self) -> Sequence[Candidate]:
+        return [Candidate(row.id, "", 1.0) for row in self.rows.values() if row.takes_new_copies]
+
+    def readable(self) -> Collection[str]:
+        return {row.id for row in self.rows.values() if row.readable}
+
+    def authenticated(self, node_id: str) -> None:
+        self.proved.add(node_id)
+
+    def read_order(self, node_ids: Iterable[str]) -> Sequence[str]:
+        return [node_id for node_id in self.rows if node_id in set(node_ids) and self.rows[node_id].readable]
+
+
+def migrated(path: Path) -> Path:
+    """An empty catalogue, to be copied: migrating takes longer than most tests."""
+    catalogue = open_catalogue(f"sqlite:///{path}")
+    upgrade(catalogue)
+    catalogue.close()
+    return path
+
+
+class Rig:
+    """Three nodes that are up, a bucket, and a worker. Copies of a blob are stored on the first nodes first."""
+
+    def __init__(self, template: Path, folder: Path, nodes: int = 3) -> None:
+        shutil.copy(template, folder / "c.db")
+        self.clock = Clock()
+        self.settings = Settings(home=folder, backoff_base=0, lease_seconds=60, doom_delay=30)
+        self.catalogue = open_catalogue(f"sqlite:///{folder}/c.db", clock=self.clock)
+        self.bucket, _ = self.catalogue.buckets.put(BUCKET, 3, 1)
+        self.catalogue.keks.ensure(KEK)
+        specs = [
+            NodeSpec(f"node{n}", f"http://127.0.0.1:{9000 + n}", "boveda", f"node{n}") for n in range(1, nodes + 1)
+        ]
+        self.catalogue.nodes.register(specs)
+        for node in self.catalogue.nodes.all():
+            self.catalogue.nodes.set_identity(node.id, "known", 1)
+        self.ids = [node.id for node in self.catalogue.nodes.all()]
+        self.share_health(*[NodeHealth.UP] * nodes)
+        self.nodes = SeenNodes(self.catalogue.nodes.all())
+        self.queue = MemoryQueue()
+        self.worker = self.another("worker-1")
+
+    def another(self, owner: str) -> Worker:
+        """One more worker process on the same parts."""
+        return assemble(self.settings, self.catalogue, self.nodes, self.queue, owner)
+
+    def close(self) -> None:
+        self.worker.stop()
+        self.catalogue.close()
+
+    def share_health(self, *health: NodeHealth) -> None:
+        """The shared verdict, which rules parking."""
+        assert self.catalogue.leases.acquire("health", "test", 60)
+        now = self.catalogue.now()
+        verdicts = {node: (state, now, None) for node, state in zip(self.ids, health, strict=True)}
+        assert self.catalogue.nodes.write_health(verdicts, "test")
+
+    # -- content
+
+    def put(
+        self, key: str, stored: int = 1, blobs: int = 1, size: int = 100, nodes: Sequence[str | None] | None = None
+    ) -> list[bytes]:
+        """Commit a version whose blobs lie on the first `stored` of `nodes` (all); the ciphertexts."""
+        contents = [random.Random(f"{key}/{number}").randbytes(size) for number in range(blobs)]
+        placed = self.ids if nodes is None else nodes
+        new = [self._new_blob(number, data, placed, stored) for number, data in enumerate(contents)]
+        version = NewVersion(
+            new_id(), self.bucket, key, size * blobs, blobs, len(placed), Headers(), KEK, b"wrapped", None
+        )
+        self.catalogue.objects.commit(version, new, Preconditions())
+        return contents
+
+    def _new_blob(self, number: int, data: bytes, nodes: Sequence[str | None], stored: int) -> NewBlob:
+        blob = Blob(new_id(), number, number * len(data), len(data), len(data), blake3(data).digest(), b"s" * 24)
+        copies = []
+        for index, node_id in enumerate(nodes):
+            there = index < stored and node_id is not None
+            copies.append(Placed(node_id, CopyState.STORED if there else CopyState.MISSING))
+            if there and node_id is not None:
+                self.nodes.stores[node_id].blobs[blob_name(blob.id)] = data, self.clock.now
+        return NewBlob(blob, copies)
+
+    def blob_ids(self, key: str) -> list[str]:
+        return [stored.blob.id for stored in self.catalogue.objects.find(BUCKET, key, 1000).blobs]
+
+    def details(self, key: str) -> dict[tuple[int, str | None], CopyDetail]:
+        """Copy rows by (blob number, node id)."""
+        return {(row.blob.number, row.node_id): row for row in self.catalogue.objects.copies(BUCKET, key)[1]}
+
+    def states(self, key: str) -> list[str]:
+        """States of the copies of the first blob, by node."""
+        rows = self.details(key)
+        return [rows[0, node].state.value for node in self.ids if (0, node) in rows]
+
+    def on_nodes(self, blob_id: str) -> list[bytes | None]:
+        """What lies on each node under the blob's name."""
+        found = [self.nodes.stores[node].blobs.get(blob_name(blob_id)) for node in self.ids]
+        return [None if item is None else item[0] for item in found]
+
+    def spoil(self, blob_id: str, node: int, data: bytes | None) -> None:
+        """Other bytes, or none, in place of a copy on the node of that index."""
+        blobs = self.nodes.stores[self.ids[node]].blobs
+        if data is None:
+            del blobs[blob_name(blob_id)]
+        else:
+            blobs[blob_name(blob_id)] = data, self.clock.now
+
+    def suspect(self, blob_id: str, *nodes: int) -> None:
+        for node in nodes:
+            assert self.catalogue.copies.suspect(blob_id, self.ids[node], "a reader saw it wrong")
+
+    # -- the queue
+
+    def waiting(self, queue: Queue) -> list[tuple[TaskName, tuple[str, ...]]]:
+        """Take all messages of a queue."""
+        messages = []
+        while (message := self.queue.take(queue)) is not None:
+            messages.append(message)
+        return messages
+
+    def work(self) -> int:
+        """Do what waits in the queues, as workers would; how many messages."""
+        does: dict[TaskName, Callable[[Sequence[str]], object]] = {
+            TaskName.REPLICATE: self.worker.replicate,
+            TaskName.VERIFY: self.worker.verify,
+            TaskName.DELETE: self.worker.delete,
+            TaskName.JOB: lambda ids: [self.worker.run_job(job_id) for job_id in ids],  # type: ignore[func-returns-value]
+        }
+        messages = [message for queue in Queue for message in self.waiting(queue)]
+        for task, ids in messages:
+            does[task](ids)
+        return len(messages)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Sequence
+
+import pytest
+
+from common.errors import CatalogueUnavailable
+from common.objects import CopyState, End
+from tests.unit.workers.rig import until
+from workers.ends import EndWriter
+
+
+class Written:
+    """Notes each transaction; the first `failing` ones fail."""
+
+    def __init__(self, failing: int = 0) -> None:
+        self.pages: list[list[int]] = []
+        self.failing = failing
+
+    def __call__(self, ends: Sequence[End]) -> Collection[int]:
+        if self.failing:
+            self.failing -= 1
+            raise CatalogueUnavailable("locked")
+        self.pages.append([end.copy_id for end in ends])
+        return self.pages[-1]
+
+
+def end(copy_id: int) -> End:
+    return End(copy_id, 1, CopyState.STORED)
+
+
+def test_ends_that_come_together_are_one_transaction() -> None:
+    written = Written()
+    ends = EndWriter(written, gather=5)
+    ends.start()
+    for number in range(100):
+        ends.add(end(number))
+    ends.settle()
+    assert written.pages == [list(range(100))]
+    ends.stop()
+
+
+def test_an_end_nobody_waits_for_is_written_soon() -> None:
+    written = Written()
+    ends = EndWriter(written, gather=0.02)
+    ends.start()
+    ends.add(end(1))
+    until(lambda: written.pages == [[1]])
+    ends.stop()
+
+
+def test_settle_returns_at_once_when_all_is_written() -> None:
+    ends = EndWriter(Written())
+    ends.start()
+    ends.settle()
+    ends.stop()
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_ends_survive_a_catalogue_that_is_away_for_a_moment(failing: int) -> None:
+    written = Written(failing)
+    ends = EndWriter(written)
+    ends.start()
+    ends.add(end(1))
+    ends.settle()
+    assert written.pages == [[1]]
+    ends.stop()
+
+
+def test_a_catalogue_away_for_long_blocks_nobody_for_ever() -> None:
+    ends = EndWriter(Written(10_000), keep=0.1)
+    ends.start()
+    ends.add(end(1))
+    ends.settle()
+    ends.stop()
+
+
+def test_stop_writes_what_waits() -> None:
+    written = Written()
+    ends = EndWriter(written, gather=60)
+    ends.start()
+    ends.add(end(1))
+    ends.stop()
+    assert written.pages == [[1]]
+
+
+def test_ends_of_many_threads_are_all_written_once() -> None:
+    written = Written()
+    ends = EndWriter(written)
+    ends.start()
+
+    def add(first: int) -> None:
+        for number in range(first, first + 200):
+            ends.add(end(number))
+        ends.settle()
+
+    threads = [threading.Thread(target=add, args=(first,)) for first in range(0, 1000, 200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(number for page in written.pages for number in page) == list(range(1000))
+    ends.stop()
