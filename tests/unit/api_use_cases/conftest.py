@@ -1,15 +1,19 @@
-"""A world with three nodes and one bucket of three copies; blobs of 2 MiB keep the bodies small."""
+"""A world with three nodes and one bucket of three copies; blobs of 2 MiB keep the bodies small.
+
+All tests share one database, emptied before each: a new engine would compile every statement anew.
+"""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from common.catalogue.migrate import upgrade
-from common.catalogue.sql import open_catalogue
+from common.catalogue.sql import SqlCatalogue, open_catalogue
+from common.catalogue.sql.tables import cluster, metadata
 from common.objects import MIB
 from common.settings import Settings
 from tests.unit.api_use_cases.world import World
@@ -17,30 +21,34 @@ from tests.unit.api_use_cases.world import World
 MakeWorld = Callable[..., World]
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with the newest schema, to be copied: migrating takes longer than most tests here."""
-    path = tmp_path_factory.mktemp("migrated") / "catalogue.db"
-    catalogue = open_catalogue(f"sqlite:///{path}")
+@pytest.fixture(scope="package")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlCatalogue]:
+    catalogue = open_catalogue(f"sqlite:///{tmp_path_factory.mktemp('catalogue')}/catalogue.db")
     upgrade(catalogue)
+    yield catalogue
     catalogue.close()
-    return path
 
 
 @pytest.fixture
-def make_world(migrated: Path, tmp_path: Path) -> Iterator[MakeWorld]:
+def make_world(catalogue: SqlCatalogue, tmp_path: Path) -> Iterator[MakeWorld]:
     made: list[World] = []
 
     def make(nodes: int = 3, copies: int = 3, blob_size: int = 2 * MIB) -> World:
-        path = tmp_path / f"catalogue{len(made)}.db"
-        shutil.copy(migrated, path)
-        settings = Settings(home=tmp_path, blob_size=blob_size)
-        made.append(World(open_catalogue(f"sqlite:///{path}"), settings, nodes, copies))
-        return made[-1]
+        assert not made, "one world a test: they would share the catalogue"
+        catalogue.database.write(_empty)
+        own = SqlCatalogue(catalogue.database, copies, 1)  # so that a test may spoil it
+        made.append(World(own, Settings(home=tmp_path, blob_size=blob_size), nodes, copies))
+        return made[0]
 
     yield make
     for world in made:
         world.close()
+
+
+def _empty(connection: Connection) -> None:
+    for table in reversed(metadata.sorted_tables):
+        if table is not cluster:
+            connection.execute(table.delete())
 
 
 @pytest.fixture

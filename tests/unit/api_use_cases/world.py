@@ -151,7 +151,6 @@ class World:
     def close(self) -> None:
         """Also forget the bytes at once: worlds stand in cycles, and many tests would keep many of them."""
         self.store.close()
-        self.catalogue.close()
         for store in self.nodes.stores.values():
             store.wipe()
         self.store.buffers = BufferPool(0, 0)
