@@ -72,6 +72,7 @@ until_true 60 "ready for uploads" is_ready
 say "up at $url"
 
 say "nothing secret is shown by the engine, and only the API's containers hold keys"
+# shellcheck disable=SC2046 # ids, one a word
 docker inspect $(docker compose ps -aq) > "$work/inspect"
 for file in admin_token passphrase postgres_password redis_password node1.password node2.password node3.password; do
   ! grep -qF "$(cat "$BOVEDA_SECRETS/$file")" "$work/inspect" || fail "$file stands in what docker inspect shows"
