@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,7 +17,8 @@ import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationValueError, NewConnectionError, ReadTimeoutError
 from urllib3.response import BaseHTTPResponse
 
-from common import settings
+from cli.cluster import state
+from cli.cluster.home import Home
 from common.errors import BovedaError, ConfigurationError, Unavailable
 
 CHUNK = 1 << 20
@@ -154,5 +156,18 @@ class Client:
 
 
 def connect() -> Client:
-    """A client for BOVEDA_URL (else the embedded cluster's address) with BOVEDA_TOKEN; ConfigurationError."""
-    return Client(settings.load().api_url, (os.environ.get("BOVEDA_TOKEN") or "").strip() or None)
+    """A client for BOVEDA_URL, else for the embedded cluster, with BOVEDA_TOKEN; ConfigurationError."""
+    url = os.environ.get("BOVEDA_URL", "").strip() or _embedded()
+    return Client(url, os.environ.get("BOVEDA_TOKEN", "").strip() or None)
+
+
+def _embedded() -> str:
+    """Where the cluster of this home runs or ran last, unless the environment says where it is to run."""
+    if not {"BOVEDA_HOST", "BOVEDA_PORT"} & os.environ.keys():
+        known = state.read(Home.of(Path(os.environ.get("BOVEDA_HOME") or ".boveda")))
+        if known is not None:
+            return known.url
+    # Reading all settings takes longer than the request; most calls need not wait for it.
+    from common import settings
+
+    return settings.load().api_url

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
+from pathlib import Path
 
 import pytest
 
+from cli.cluster import state
+from cli.cluster.home import Home
+from cli.cluster.state import ClusterState
 from cli.names import ls, rm
 from cli.overview import status
 from tests.unit.cli.conftest import Run
@@ -101,3 +105,17 @@ def test_a_change_without_an_answer_is_told_as_open(run: Run, api: StandIn) -> N
     reading = run(status)
     changing = run(rm, "a")
     assert (reading.exit_code, changing.exit_code) == (4, 4)
+
+
+def test_the_cluster_of_the_home_is_found_by_itself_unless_a_port_is_named(
+    run: Run, api: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    api.answer = lambda request: document({"buckets": []})
+    monkeypatch.delenv("BOVEDA_URL")
+    monkeypatch.delenv("BOVEDA_PORT", raising=False)
+    monkeypatch.setenv("BOVEDA_HOME", str(tmp_path))
+    state.write(Home.of(tmp_path), ClusterState(api.url, "", None, []))
+    assert run(ls).exit_code == 0
+    monkeypatch.setenv("BOVEDA_PORT", "1")
+    result = run(ls)
+    assert (result.exit_code, "http://127.0.0.1:1" in result.stderr) == (4, True)
