@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.e2e.conftest import Cluster
+from tests.cluster import Cluster, wait
 
 MIB = 1 << 20
 CONVERGE_SECONDS = 30
@@ -18,23 +15,21 @@ CONVERGE_SECONDS = 30
 
 def converged(cluster: Cluster, name: str) -> Any:
     """The copies of an object once it is protected."""
-    deadline = time.monotonic() + CONVERGE_SECONDS
-    while True:
-        found = cluster.json("stat", name)
-        if found["object"]["state"] == "protected":
-            return found
-        assert time.monotonic() < deadline, found
-        time.sleep(0.1)
+    wait(
+        lambda: cluster.json("stat", name)["object"]["state"] == "protected", CONVERGE_SECONDS, f"all copies of {name}"
+    )
+    return cluster.json("stat", name)
 
 
-@pytest.mark.parametrize("size", [0, 1, MIB - 1, MIB, MIB + 1, 8 * MIB, 20 * MIB + 7])
-def test_a_file_comes_back_byte_for_byte(cluster: Cluster, tmp_path: Path, size: int) -> None:
-    sent = tmp_path / f"file-{size}"
-    sent.write_bytes(os.urandom(size))
-    assert cluster.boveda("put", str(sent)).returncode == 0
-    assert cluster.boveda("get", sent.name, "back", cwd=tmp_path).returncode == 0
-    assert (tmp_path / "back").read_bytes() == sent.read_bytes()
-    assert cluster.boveda("cat", f"archivos/{sent.name}").stdout == sent.read_bytes()
+def test_files_of_any_size_come_back_byte_for_byte(cluster: Cluster, tmp_path: Path) -> None:
+    files = {f"file-{size}": os.urandom(size) for size in (0, 1, MIB - 1, MIB, MIB + 1, 8 * MIB, 20 * MIB + 7)}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    assert cluster.boveda("put", *files, cwd=tmp_path).returncode == 0
+    assert cluster.boveda("cat", *files).stdout == b"".join(files.values())
+    largest = max(files)
+    assert cluster.boveda("get", largest, "back", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "back").read_bytes() == files[largest]
 
 
 def test_standard_input_is_stored_and_reaches_all_its_copies(cluster: Cluster) -> None:
@@ -45,15 +40,18 @@ def test_standard_input_is_stored_and_reaches_all_its_copies(cluster: Cluster) -
     assert len({copy["node"] for copy in found["copies"]}) == 3
 
 
-@pytest.mark.parametrize("key", ["a//b", "../x", "x/..", "./.", "año ü?#%41", "%2F", "-dash", "a" * 1000])
-def test_any_key_is_a_name_like_others(cluster: Cluster, tmp_path: Path, key: str) -> None:
-    (tmp_path / "f").write_text(key)
+def test_any_key_is_a_name_like_others(cluster: Cluster, tmp_path: Path) -> None:
+    keys = ["a//b", "../x", "x/..", "./.", "año ü?#%41", "%2F", "-dash", "a" * 1000]
+    (tmp_path / "f").write_text("f")
     cluster.boveda("mb", "nombres")
-    assert cluster.boveda("put", "f", f"nombres/{key}", cwd=tmp_path).returncode == 0
-    assert cluster.boveda("cat", f"nombres/{key}").stdout.decode() == key
-    assert key in [shown["key"] for shown in cluster.json("ls", "nombres/", "-r")["objects"]]
-    assert cluster.boveda("rm", f"nombres/{key}").returncode == 0
-    assert cluster.boveda("cat", f"nombres/{key}").returncode == 3
+    for key in keys:
+        assert cluster.boveda("put", "f", f"nombres/{key}", cwd=tmp_path).returncode == 0
+    names = [f"nombres/{key}" for key in keys]
+    assert cluster.boveda("cat", *names).stdout == b"f" * len(keys)
+    listed = [shown["key"] for shown in cluster.json("ls", "nombres/", "-r")["objects"]]
+    assert listed == sorted(keys, key=str.encode)
+    assert cluster.boveda("rm", *names).returncode == 0
+    assert cluster.boveda("cat", names[0]).returncode == 3
 
 
 def test_a_listing_folds_at_the_slash(cluster: Cluster, tmp_path: Path) -> None:
@@ -95,8 +93,8 @@ def test_more_write_copies_than_copies_is_wrong_use(cluster: Cluster, tmp_path: 
 def test_status_and_nodes_tell_what_runs(cluster: Cluster) -> None:
     assert cluster.json("status")["nodes"] == {"up": 3}
     assert [node["state"] for node in cluster.json("nodes")["nodes"]] == ["up"] * 3
-    for command in (["status"], ["nodes"], ["ls"], ["ls", "archivos"]):
-        assert cluster.boveda(*command).returncode == 0
+    assert "protected" in cluster.boveda("status").stdout.decode()
+    assert len(cluster.boveda("nodes").stdout.splitlines()) == 4
 
 
 def test_accepting_a_node_nobody_knows_is_status_3(cluster: Cluster) -> None:

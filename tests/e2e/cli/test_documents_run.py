@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import BIN, Cluster
+from tests.cluster import BIN, Cluster
 
 ROOT = Path(__file__).parents[3]
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
