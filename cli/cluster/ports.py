@@ -36,9 +36,9 @@ def pick(count: int, avoid: Collection[int] = ()) -> list[int]:
     """So many free ports, none of them in `avoid`. They are free now, not reserved."""
     found: list[int] = []
     for _ in range(_TRIES):
+        if len(found) == count:
+            return found
         port = random.randint(_LOW, _HIGH)  # noqa: S311 - no secret
         if port not in avoid and port not in found and is_free(port):
             found.append(port)
-            if len(found) == count:
-                return found
     raise ConfigurationError(f"no {count} free ports between {_LOW} and {_HIGH} on 127.0.0.1")

@@ -1,0 +1,179 @@
+"""`boveda up`, `down` and `cluster`: the embedded cluster as its user sees it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import click
+
+from cli import output
+from cli.cluster import control, ready, start, state, stop
+from cli.cluster.control import Action
+from cli.cluster.home import Home
+from cli.cluster.layout import DEFAULT_NODES
+from cli.cluster.plan import own_url
+from cli.cluster.servers import NODE_KINDS
+from cli.cluster.state import ClusterState, Row
+from cli.command import ClientCommand, edge
+from common import settings
+from common.errors import NotFound, Unavailable
+
+_STARTED_SECONDS, _STOPPED_SECONDS = 30.0, 15.0
+_POLL = 0.05
+
+
+class _Command(click.Command):
+    """One whose errors become a line and an exit status, and that has no document to print."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        with edge(ctx, as_json=False):
+            return super().invoke(ctx)
+
+
+@click.command(cls=_Command)
+@click.option("--detach", is_flag=True, help="Return once the API can take an upload, and leave it running.")
+@click.option("--nodes", type=click.IntRange(1, 64), help=f"Storage nodes (default: {DEFAULT_NODES}, or as before).")
+@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Shared workers.")
+@click.option(
+    "--node-kind",
+    type=click.Choice(["auto", *NODE_KINDS]),
+    default="auto",
+    show_default=True,
+    help="What the nodes are; auto: MinIO where there is one.",
+)
+def up(detach: bool, nodes: int | None, workers: int, node_kind: str) -> None:
+    """Start the embedded cluster: storage nodes, queue, API, workers, beat, Flower.
+
+    Ctrl-C, or `boveda down`, stops all of it and keeps the data.
+    """
+    sys.exit(start.up(settings.load(), start.Wanted(nodes, workers, node_kind, detach)))
+
+
+@click.command(cls=_Command)
+@click.option("--wipe", is_flag=True, help="Delete all data and keys as well.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def down(wipe: bool, yes: bool) -> None:
+    """Stop the embedded cluster, and keep its data unless told otherwise."""
+    home = Home.of(settings.load().home)
+    if wipe and not yes:
+        click.confirm(f"Delete every object and every key in {home.path}?", abort=True)
+    lock = stop.down(home)
+    if lock is None:
+        click.echo(f"there is no cluster in {home.path}")
+    elif wipe:
+        stop.wipe(home, lock)
+    else:
+        lock.leave()
+
+
+class _Group(click.Group):
+    """`boveda cluster --json` is a command of its own; with a name of a command behind it, a family of commands."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        with edge(ctx, as_json=bool(ctx.params.get("as_json"))):
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Group, invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, for scripts.")
+@click.pass_context
+def cluster(context: click.Context, as_json: bool) -> None:
+    """Show what runs; stop, start or kill one process of it."""
+    if context.invoked_subcommand is not None:
+        return
+    config = settings.load()
+    home = Home.of(config.home)
+    found = state.read(home)
+    rows = found.rows if found else []
+    documents = [row.document() for row in rows if row.kind != "setup"]
+    if as_json:
+        url = found.url if found else own_url(config)
+        output.document({"home": str(home.path), "url": url, "processes": documents})
+    else:
+        _show(home, found)
+
+
+def _show(home: Home, found: ClusterState | None) -> None:
+    if found is None or found.supervisor is None or not found.supervisor.alive():
+        click.echo(f"no cluster runs in {home.path} (`boveda up` starts one)")
+        if found is None or not any(row.document()["pid"] for row in found.rows):
+            return
+    table = [("PROCESS", "KIND", "STATE", "PID", "RESTARTS", "ADDRESS", "LOG")]
+    for row in found.rows:
+        pid = row.document()["pid"]
+        seen = row.state if pid or row.state != "running" else "dead"
+        table.append((row.name, row.kind, seen, pid, str(row.restarts), row.endpoint or "-", row.log))
+    click.echo(f"{found.url} in {home.path}")
+    output.columns(table)
+
+
+def _ask(action: Action, name: str) -> tuple[Home, Row]:
+    home = Home.of(settings.load().home)
+    found = state.read(home)
+    if found is None or found.supervisor is None or not found.supervisor.alive():
+        raise Unavailable(f"no cluster runs in {home.path} (`boveda up` starts one)")
+    row = next((row for row in found.rows if row.name == name and row.kind != "setup"), None)
+    if row is None:
+        names = ", ".join(row.name for row in found.rows)
+        raise NotFound(f"no process is called {name} here; there are {names}")
+    control.ask(found.control, action, name)
+    return home, row
+
+
+@cluster.command("stop", cls=ClientCommand)
+@click.argument("name")
+def stop_(name: str, as_json: bool) -> None:
+    """End one process in good order; it stays down until it is started."""
+    _and_wait_until_gone("stop", name, as_json)
+
+
+@cluster.command(cls=ClientCommand)
+@click.argument("name")
+def kill(name: str, as_json: bool) -> None:
+    """Kill one process (SIGKILL); it stays down until it is started."""
+    _and_wait_until_gone("kill", name, as_json)
+
+
+def _and_wait_until_gone(action: Action, name: str, as_json: bool) -> None:
+    home, row = _ask(action, name)
+    _wait(lambda: row.identity is None or not row.identity.alive(), _STOPPED_SECONDS, f"{name} does not end")
+    _wait(lambda: _now(home, name).identity is None, _STOPPED_SECONDS, f"{name} does not end")
+    _answer(home, name, as_json)
+
+
+@cluster.command("start", cls=ClientCommand)
+@click.argument("name")
+def start_(name: str, as_json: bool) -> None:
+    """Start one process that was stopped or killed, and wait until it serves."""
+    home, row = _ask("start", name)
+    if row.endpoint:
+        endpoint, path = row.endpoint, row.ready
+        hostname = next(iter(settings.load().allowed_hosts), None) if row.kind == "api" else None
+        _wait(lambda: ready.answers(endpoint, path, hostname), _STARTED_SECONDS, f"{name} does not serve")
+    _answer(home, name, as_json)
+
+
+def _answer(home: Home, name: str, as_json: bool) -> None:
+    document = _now(home, name).document()
+    if as_json:
+        output.document(document)
+    else:
+        click.echo(f"{name}: " + (f"running (pid {document['pid']})" if document["pid"] else "stopped"))
+
+
+def _now(home: Home, name: str) -> Row:
+    found = state.read(home)
+    for row in found.rows if found else []:
+        if row.name == name:
+            return row
+    raise Unavailable("the cluster is gone")
+
+
+def _wait(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise Unavailable(f"{what} within {seconds:.0f} s; `boveda cluster` shows where its log is")
+        time.sleep(_POLL)

@@ -1,0 +1,104 @@
+"""What a home was given once and keeps: kinds, ports and secrets of its nodes and its queue, in HOME/layout.json.
+
+A second start finds nodes where the catalogue knows them. A port that somebody else took meanwhile is chosen anew.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+
+from cli.cluster import ports, private, servers
+from cli.cluster.home import Home
+from cli.cluster.servers import Credentials, NodeKind
+from common.errors import ConfigurationError
+
+BUCKET = "boveda"
+DEFAULT_NODES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlace:
+    kind: NodeKind
+    ports: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    nodes: Mapping[str, NodePlace]
+    queue_port: int
+    queue_password: str = field(repr=False)
+
+    def used(self) -> list[int]:
+        return [port for place in self.nodes.values() for port in place.ports] + [self.queue_port]
+
+
+def read(home: Home) -> Layout | None:
+    """What this home has; None in a new one. ConfigurationError if the file is damaged."""
+    try:
+        text = home.layout.read_text()
+    except FileNotFoundError:
+        return None
+    try:
+        document = json.loads(text)
+        nodes = {name: NodePlace(**place) for name, place in document["nodes"].items()}
+        return Layout(nodes, document["queue_port"], document["queue_password"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ConfigurationError(f"{home.layout} is damaged: the ports and kinds of this home's nodes") from None
+
+
+def settle(home: Home, nodes: int | None, kind: str) -> Layout:
+    """The layout of this start, written to the home with the nodes' credentials and the list that migration reads."""
+    old = read(home) or Layout({}, 0, secrets.token_hex(24))
+    layout = _with_free_ports(_with_nodes(old, nodes, kind))
+    private.write(home.layout, json.dumps(asdict(layout), indent=2) + "\n")
+    for name in layout.nodes:
+        if not (home.credentials / f"{name}.json").exists():
+            private.write(home.credentials / f"{name}.json", Credentials.random().document())
+    entries = [
+        {"name": name, "endpoint": f"http://{servers.HOST}:{place.ports[0]}", "bucket": BUCKET, "credentials": name}
+        for name, place in layout.nodes.items()
+    ]
+    private.write(home.nodes_file, json.dumps(entries, indent=2) + "\n")
+    return layout
+
+
+def credentials(home: Home, name: str) -> Credentials:
+    document = json.loads((home.credentials / f"{name}.json").read_text())
+    return Credentials(document["access_key"], document["secret_key"])
+
+
+def _with_nodes(layout: Layout, count: int | None, kind: str) -> Layout:
+    there = len(layout.nodes)
+    if count is not None and count < there:
+        raise ConfigurationError(
+            f"this home has {there} nodes with data on them; --nodes can add to them, not take away"
+        )
+    if kind != "auto" and any(place.kind != kind for place in layout.nodes.values()):
+        raise ConfigurationError(f"this home's nodes are not of the kind {kind}, and their data cannot be read by it")
+    wanted = count or there or DEFAULT_NODES
+    if wanted == there:
+        return layout
+    # Nodes that come later are of the kind of the first.
+    chosen, _ = servers.choose_node(next((place.kind for place in layout.nodes.values()), kind))
+    added = {f"node{number}": NodePlace(chosen, []) for number in range(there + 1, wanted + 1)}
+    return replace(layout, nodes={**layout.nodes, **added})
+
+
+def _with_free_ports(layout: Layout) -> Layout:
+    nodes = dict(layout.nodes)
+    for name, place in nodes.items():
+        used = replace(layout, nodes=nodes).used()
+        nodes[name] = replace(place, ports=_free(place.ports, servers.PORTS[place.kind], used))
+    layout = replace(layout, nodes=nodes)
+    (queue,) = _free([layout.queue_port] if layout.queue_port else [], 1, layout.used())
+    return replace(layout, queue_port=queue)
+
+
+def _free(wanted: list[int], count: int, used: list[int]) -> list[int]:
+    """The ports of before where they are still free, others in place of the rest."""
+    kept = [port if ports.is_free(port) else 0 for port in wanted] or [0] * count
+    fresh = iter(ports.pick(kept.count(0), used))
+    return [port or next(fresh) for port in kept]

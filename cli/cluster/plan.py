@@ -1,0 +1,161 @@
+"""What an embedded cluster consists of, as values: from the settings and the home's layout to processes to start.
+
+1. nodes and queue, 2. what must be done once before the others start (schema and rows, keyring), 3. API, workers, beat,
+Flower.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from cli.cluster import layout, servers
+from cli.cluster.home import Home
+from cli.cluster.layout import Layout
+from cli.cluster.servers import Launch
+from common.settings import Settings
+
+Kind = Literal["node", "queue", "setup", "api", "worker", "beat", "flower"]
+SHARED_QUEUES = "replicate,repair,delete"
+_API_GRACE, _WORKER_GRACE = 4.0, 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One process: how it is started, what it is called, where its data and its log are."""
+
+    name: str
+    kind: Kind
+    launch: Launch
+    data: Path
+    log: Path
+    bucket: str | None = None
+    credentials: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    home: Home
+    url: str
+    hostname: str
+    servers: Sequence[Spec]
+    setup: Sequence[Spec]
+    ours: Sequence[Spec]
+
+
+def make(home: Home, settings: Settings, places: Layout, workers: int) -> Plan:
+    """The plan of this start. ConfigurationError if a server's program is not there."""
+    nodes = [_node(home, places, name) for name in places.nodes]
+    environment = _environment(home, settings, places)
+    return Plan(
+        home=home,
+        url=own_url(settings),
+        hostname=settings.allowed_hosts[0] if settings.allowed_hosts else "localhost",
+        servers=[*nodes, _queue(home, places)],
+        setup=_setup(home, environment),
+        ours=_ours(home, settings, environment, workers),
+    )
+
+
+def own_url(settings: Settings) -> str:
+    """Where this cluster's API can be reached from this machine, whatever BOVEDA_URL says."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
+    return replace_host(host, settings.port)
+
+
+def replace_host(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _node(home: Home, places: Layout, name: str) -> Spec:
+    place = places.nodes[name]
+    _, program = servers.choose_node(place.kind)
+    launch = servers.node(place.kind, program, home.node(name), place.ports, layout.credentials(home, name))
+    return Spec(
+        name=name,
+        kind="node",
+        launch=launch,
+        data=home.node(name) / "data",
+        log=home.log(name),
+        bucket=layout.BUCKET,
+        credentials=home.credentials / f"{name}.json",
+    )
+
+
+def _queue(home: Home, places: Layout) -> Spec:
+    data = home.path / "queue"
+    launch = servers.queue(servers.choose_queue(), data, places.queue_port, places.queue_password)
+    return Spec("queue", "queue", launch, data, home.log("queue"))
+
+
+def _setup(home: Home, environment: Mapping[str, str]) -> list[Spec]:
+    commands = {
+        "migrate": ("-m", "common.catalogue.migrate"),
+        "keys": ("-m", "cli.main", "keys", "init", "--if-absent"),
+    }
+    return [
+        Spec(name, "setup", _python(arguments, environment), home.path, home.log(name))
+        for name, arguments in commands.items()
+    ]
+
+
+def _ours(home: Home, settings: Settings, environment: Mapping[str, str], workers: int) -> list[Spec]:
+    url = own_url(settings)
+    api = _python(("-m", "gunicorn", "-c", "python:api.gunicorn_conf", "api.wsgi:app"), environment)
+    api = replace(api, endpoint=url, ready="/healthz", grace=_API_GRACE)
+    flower_url = replace_host(servers.HOST, settings.flower_port)
+    flower = _celery(environment, "flower", f"--address={servers.HOST}", f"--port={settings.flower_port}")
+    beat = _celery(environment, "beat", "--schedule", str(home.path / "beat" / "schedule"), "--pidfile=")
+    shared = [_worker(home, environment, f"worker{number}", SHARED_QUEUES, 8) for number in range(1, workers + 1)]
+    return [
+        Spec("api", "api", api, home.path, home.log("api")),
+        *shared,
+        _worker(home, environment, "control", "control", 4),
+        Spec("beat", "beat", beat, home.path / "beat", home.log("beat")),
+        Spec(
+            "flower",
+            "flower",
+            replace(flower, endpoint=flower_url, ready="/healthcheck"),
+            home.path,
+            home.log("flower"),
+        ),
+    ]
+
+
+def _worker(home: Home, environment: Mapping[str, str], name: str, queues: str, threads: int) -> Spec:
+    arguments = ("worker", "--pool", "threads", "-c", str(threads), "-Q", queues, "-n", f"{name}@%h")
+    # What the workers of one host would tell each other, and wait a second for at each start, nobody reads.
+    launch = _celery(environment, *arguments, "--without-mingle", "--without-gossip")
+    return Spec(name, "worker", launch, home.path, home.log(name))
+
+
+def _celery(environment: Mapping[str, str], *arguments: str) -> Launch:
+    return _python(("-m", "celery", "-A", "workers.celery", *arguments), environment)
+
+
+def _python(arguments: Sequence[str], environment: Mapping[str, str]) -> Launch:
+    return Launch((sys.executable, *arguments), environment, endpoint="", grace=_WORKER_GRACE)
+
+
+_PATHS = ("admin_token_file", "keyring_file", "passphrase_file", "secrets_dir")
+
+
+def _environment(home: Home, settings: Settings, places: Layout) -> dict[str, str]:
+    """Ours with all paths absolute, since the processes run in the home folder, and with what this cluster decides."""
+    environment = dict(os.environ)
+    for name in _PATHS:
+        path: Path | None = getattr(settings, name)
+        if path is not None:
+            environment[f"BOVEDA_{name.upper()}"] = str(path.absolute())
+    queue = f"redis://:{places.queue_password}@{servers.HOST}:{places.queue_port}/0"
+    return environment | {
+        "BOVEDA_HOME": str(home.path),
+        "BOVEDA_NODES_FILE": str(home.nodes_file),
+        "BOVEDA_CREDENTIALS_DIR": str(home.credentials),
+        "BOVEDA_REDIS_URL": queue,
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -1,0 +1,165 @@
+"""`boveda up`, in order: 1 the home and its lock, 2 end what a killed `up` left behind, 3 look whether everything that
+is needed is there and free, 4 only then start anything: here, or in the background until /readyz answers.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from cli.cluster import layout, plan, ports, processes, ready, state
+from cli.cluster.board import Board, Plain, invitation
+from cli.cluster.home import Home, HomeLock
+from cli.cluster.plan import Plan
+from cli.cluster.supervisor import Supervisor
+from common.errors import ConfigurationError
+from common.settings import Settings
+
+UP_SECONDS = 60.0
+_GRACE = 3.0
+_POLL = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    nodes: int | None
+    workers: int
+    kind: str
+    detach: bool
+
+
+def up(settings: Settings, wanted: Wanted) -> int:
+    """The exit status. Conflict, ConfigurationError before anything is started."""
+    home = Home.of(settings.home)
+    _make(home)
+    lock = HomeLock(home)
+    lock.take()
+    try:
+        end_leftovers(home, click.echo)
+        _check_ports(settings)
+        _say_what_is_not_used()
+        prepared = plan.make(home, settings, layout.settle(home, wanted.nodes, wanted.kind), wanted.workers)
+        return _in_background(prepared, lock) if wanted.detach else _here(prepared)
+    finally:
+        lock.leave()
+
+
+def end_leftovers(home: Home, say: Callable[[str], object]) -> None:
+    """End what a killed supervisor left. The caller holds the home's lock, so nothing of it is still wanted."""
+    left = state.read(home)
+    if left is None:
+        return
+    count = processes.end_sessions(left.leftovers, _GRACE)
+    if count:
+        say(f"ended {count} processes that an earlier cluster left behind")
+    control = Path(left.control)
+    if left.control and control.parent != home.path:
+        with suppress(OSError):
+            control.unlink(missing_ok=True)
+            control.parent.rmdir()
+
+
+def _make(home: Home) -> None:
+    try:
+        home.make()
+    except OSError as error:
+        raise ConfigurationError(f"BOVEDA_HOME: {home.path} cannot be written ({error.strerror})") from None
+
+
+def _check_ports(settings: Settings) -> None:
+    wrong = []
+    for name, host, port in (
+        ("BOVEDA_PORT", settings.host, settings.port),
+        ("BOVEDA_FLOWER_PORT", "127.0.0.1", settings.flower_port),
+    ):
+        try:
+            ports.listen(port, host)
+        except OSError as error:
+            wrong.append(f"{name}: cannot listen on {host}:{port} ({error.strerror})")
+    if settings.port == settings.flower_port:
+        wrong.append("BOVEDA_PORT and BOVEDA_FLOWER_PORT are the same")
+    if wrong:
+        raise ConfigurationError("; ".join(wrong))
+
+
+def _say_what_is_not_used() -> None:
+    for name in ("BOVEDA_NODES_FILE", "BOVEDA_CREDENTIALS_DIR", "BOVEDA_REDIS_URL"):
+        if name in os.environ:
+            click.echo(f"{name} is not used by `boveda up`: it starts nodes and a queue of its own", err=True)
+
+
+def _here(prepared: Plan) -> int:
+    log = prepared.home.log("cluster")
+    if not sys.stdout.isatty():
+        return Supervisor(prepared, Plain(prepared.url, log)).run()
+    with Board(prepared.url, log) as board:
+        return Supervisor(prepared, board).run()
+
+
+def _in_background(prepared: Plan, lock: HomeLock) -> int:
+    log = prepared.home.log("cluster")
+    offset = log.stat().st_size if log.exists() else 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(_as_daemon(prepared, log))
+    lock.leave()  # the child holds it on
+    return _follow(prepared, pid, log, offset)
+
+
+def _as_daemon(prepared: Plan, log: Path) -> int:
+    """The supervisor in a session of its own. Its words, and a trace should it fail, go to the log."""
+    os.setsid()
+    os.chdir(prepared.home.path)
+    with open(os.devnull) as nothing, log.open("a") as output:
+        os.dup2(nothing.fileno(), 0)
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    try:
+        return Supervisor(prepared, Plain(prepared.url, log, quiet=True)).run()
+    except BaseException:  # noqa: BLE001 - the edge of this process: nothing may return into the command's own code
+        sys.excepthook(*sys.exc_info())
+        return 1
+
+
+def _follow(prepared: Plan, pid: int, log: Path, offset: int) -> int:
+    """Show what the supervisor says until the API can take an upload; end it all if that does not come about."""
+    end = time.monotonic() + UP_SECONDS
+    missing = ready.why_not(prepared.url, prepared.hostname)
+    while missing and time.monotonic() < end:
+        offset = _show(log, offset)
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            _show(log, offset)
+            click.echo(f"boveda: the cluster did not start; its log is {log}", err=True)
+            return 1
+        time.sleep(_POLL)
+        missing = ready.why_not(prepared.url, prepared.hostname)
+    offset = _show(log, offset)
+    if not missing:
+        for line in ("", *invitation(prepared.url), ""):
+            click.echo(f"  {line}".rstrip())
+        click.echo("`boveda cluster` shows what runs, `boveda down` stops it")
+        return 0
+    os.kill(pid, signal.SIGTERM)
+    os.waitpid(pid, 0)
+    _show(log, offset)
+    click.echo(f"boveda: not ready within {UP_SECONDS:.0f} s: {missing}; the logs are in {log.parent}", err=True)
+    return 1
+
+
+def _show(log: Path, offset: int) -> int:
+    with suppress(FileNotFoundError), log.open("rb") as file:
+        file.seek(offset)
+        text = file.read()
+        click.echo(text.decode(errors="replace"), nl=False)
+        return offset + len(text)
+    return offset

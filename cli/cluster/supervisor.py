@@ -1,0 +1,250 @@
+"""The parent of all processes of an embedded cluster. One thread, one loop: signals, control socket, what is due.
+
+Its life, in order:
+1. storage nodes and queue are started; at the same time the schema is brought up to date and the keyring made
+2. when those two are done and the servers answer: API, workers, beat, Flower
+3. when /readyz answers: up. What dies starts again; what `boveda cluster stop|kill` ended stays down
+4. when asked to end (SIGINT, SIGTERM): the API, then beat, Flower and the workers, then queue and nodes. Asked a second
+   time: everything at once
+
+HOME/cluster.json is rewritten at every change, so that whoever comes after a kill -9 finds what is left.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from types import FrameType
+from typing import Protocol
+
+from cli.cluster import ready, state
+from cli.cluster.child import Child, State
+from cli.cluster.control import ACTIONS, Listener, Request
+from cli.cluster.lockwatch import stuck_holder
+from cli.cluster.plan import Plan, Spec
+from cli.cluster.processes import Identity, session_of
+from cli.cluster.state import ClusterState, Row
+
+_TICK = 0.1
+_SERVERS_SECONDS = 20.0
+"""How long the start waits for nodes and queue; the rest can start without them and say what is missing."""
+_WATCH_SECONDS = 1.0
+_IMPATIENT = 0.5
+"""Seconds after which another signal is meant as one: make and a terminal may send the same one twice."""
+
+
+class Face(Protocol):
+    """What the user sees of it."""
+
+    def say(self, line: str) -> None: ...
+    def show(self, children: Sequence[Child]) -> None: ...
+    def up(self) -> None: ...
+
+
+class Supervisor:
+    """Holds the home's lock by being alive: whoever starts it has taken that before."""
+
+    def __init__(self, plan: Plan, face: Face) -> None:
+        self._plan = plan
+        self._face = face
+        self._servers = [Child(spec) for spec in plan.servers]
+        self._setup = [Child(spec, restart=False) for spec in plan.setup]
+        self._ours = [Child(spec) for spec in plan.ours]
+        self._children = {child.spec.name: child for child in (*self._servers, *self._ours)}
+        self._asked_at = 0.0
+        self._exit = 0
+        self._control = ""
+        self._written: ClusterState | None = None
+        self._watched_at = 0.0
+
+    def run(self) -> int:
+        """Until it is asked to end. 0, or 1 if the start failed."""
+        socket_path = self._plan.home.socket()
+        self._control = str(socket_path)
+        listener = Listener(socket_path, self._handle)
+        try:
+            with _Wakeup(self._on_signal) as wakeup, selectors.DefaultSelector() as selector:
+                selector.register(listener.socket, selectors.EVENT_READ, listener.serve)
+                selector.register(wakeup.socket, selectors.EVENT_READ, wakeup.drain)
+                self._loop(selector)
+        finally:
+            for child in self._all():
+                child.end(signal.SIGKILL)
+            self._write(supervisor=None)
+            listener.close()
+        return self._exit
+
+    def _loop(self, selector: selectors.BaseSelector) -> None:
+        life, ending = self._live(), False
+        while True:
+            if self._asked_at and not ending:
+                life, ending = self._end(), True
+            if next(life, _OVER) is _OVER:
+                if ending:
+                    return
+                self._asked_at = time.monotonic()
+                continue
+            self._tick()
+            for key, _ in selector.select(_TICK):
+                key.data()
+
+    def _tick(self) -> None:
+        for child in self._all():
+            self._tell(child, child.poll())
+        self._watch_lock()
+        self._write(Identity.of(os.getpid()))
+        self._face.show(list(self._children.values()))
+
+    def _all(self) -> Iterable[Child]:
+        return (*self._servers, *self._setup, *self._ours)
+
+    # -- its life, a step at a time: each `yield` is a turn of the loop
+
+    def _live(self) -> Iterator[None]:
+        for child in (*self._servers, *self._setup):
+            self._tell(child, child.start())
+        yield
+        end = time.monotonic() + _SERVERS_SECONDS
+        while any(child.state is not State.DOWN for child in self._setup) or self._starting(self._servers, end):
+            if failed := [child for child in self._setup if child.status]:
+                self._fail(failed[0].spec)
+                return
+            yield
+        for child in self._ours:
+            self._tell(child, child.start())
+        yield
+        while ready.why_not(self._plan.url, self._plan.hostname):
+            yield
+        self._face.up()
+        while True:
+            yield
+
+    def _starting(self, servers: Sequence[Child], end: float) -> bool:
+        if time.monotonic() > end:
+            return False
+        return not all(
+            child.state is State.DOWN or ready.answers(child.spec.launch.endpoint, child.spec.launch.ready)
+            for child in servers
+        )
+
+    def _fail(self, spec: Spec) -> None:
+        self._exit = 1
+        lines = spec.log.read_text(errors="replace").splitlines()[-8:]
+        self._face.say("\n".join((f"{spec.name} failed; the end of {spec.log}:", *lines)))
+
+    def _end(self) -> Iterator[None]:
+        self._face.say("ending")
+        rest = [child for child in self._ours if child.spec.kind != "api"]
+        api = [child for child in self._ours if child.spec.kind == "api"]
+        for stage in ([*api, *self._setup], rest, self._servers):
+            for child in stage:
+                child.end()
+            while any(child.state is not State.DOWN for child in stage):
+                yield
+
+    # -- what comes from outside
+
+    def _handle(self, request: Request) -> str:
+        child = self._children.get(request.name)
+        if child is None or request.action not in ACTIONS:
+            return "no such process or action"
+        if self._asked_at:
+            return "the cluster is ending"
+        if request.action == "start":
+            if child.state is State.ENDING:
+                return f"{request.name} is still ending; try again"
+            self._tell(child, child.start())
+        else:
+            child.end(signal.SIGKILL if request.action == "kill" else signal.SIGTERM)
+            self._tell(child, child.poll())
+        self._write(Identity.of(os.getpid()))
+        return ""
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if not self._asked_at:
+            self._asked_at = now
+        elif now - self._asked_at > _IMPATIENT:
+            for child in self._all():
+                child.end(signal.SIGKILL)
+
+    def _watch_lock(self) -> None:
+        now = time.monotonic()
+        if now - self._watched_at < _WATCH_SECONDS:
+            return
+        self._watched_at = now
+        pid = stuck_holder(self._plan.home.writer_lock)
+        if pid is not None and session_of(pid) in {child.pid for child in self._ours}:
+            self._face.say(f"process {pid} keeps the catalogue's lock and does not go on: killed")
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    # -- what is told and written
+
+    def _tell(self, child: Child, what: str) -> None:
+        if what and not (child in self._setup and not child.status):
+            self._face.say(f"{child.spec.name}: {what}")
+
+    def _write(self, supervisor: Identity | None) -> None:
+        now = ClusterState(self._plan.url, self._control, supervisor, [_row(child) for child in self._recorded()])
+        if now != self._written:
+            state.write(self._plan.home, now)
+            self._written = now
+
+    def _recorded(self) -> Iterable[Child]:
+        running = [child for child in self._setup if child.pid is not None]
+        return (*self._children.values(), *running)
+
+
+_OVER = object()
+
+
+def _row(child: Child) -> Row:
+    spec = child.spec
+    return Row(
+        name=spec.name,
+        kind=spec.kind,
+        identity=child.identity,
+        endpoint=spec.launch.endpoint or None,
+        data=str(spec.data),
+        log=str(spec.log),
+        bucket=spec.bucket,
+        credentials=str(spec.credentials) if spec.credentials else None,
+        ready=spec.launch.ready,
+        state=child.state.value,
+        restarts=child.restarts,
+    )
+
+
+class _Wakeup:
+    """Signals wake the loop: those that ask it to end, and the death of a child."""
+
+    def __init__(self, on_signal: signal._HANDLER) -> None:
+        self.socket, self._inside = socket.socketpair()
+        self.socket.setblocking(False)
+        self._inside.setblocking(False)
+        self._on_signal = on_signal
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> _Wakeup:
+        self._fd = signal.set_wakeup_fd(self._inside.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._before[number] = signal.signal(number, self._on_signal)
+        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        signal.set_wakeup_fd(self._fd)
+        self.socket.close()
+        self._inside.close()
+
+    def drain(self) -> None:
+        with suppress(BlockingIOError):
+            self.socket.recv(4096)
