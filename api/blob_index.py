@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.reading import Superseded
+from api.source import Superseded
 from common.catalogue.base import Catalogue, Found
 from common.errors import ObjectDamaged
 from common.objects import StoredBlob

@@ -13,7 +13,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from api.blob_index import BlobIndex
-from api.reading import BlobRead, ReadableNodes, Source, Superseded
+from api.reading import BlobRead
+from api.source import ReadableNodes, Source, Superseded
 from common.catalogue.base import Catalogue, Found
 from common.crypto.envelope import dek_context
 from common.crypto.keyring import KeyProvider

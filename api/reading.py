@@ -14,39 +14,22 @@ damaged in different chunks still make a whole blob.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
-from typing import Protocol
 
+from api.source import Source
 from common.blobstore.base import BlobReader, BlobStore, foreground
-from common.catalogue.base import Catalogue
 from common.crypto.envelope import CHUNK, OVERHEAD_HEADER, BlobOpener, span
 from common.errors import (
     BlobMissing,
     BlobStoreError,
-    CatalogueUnavailable,
     CopiesUnreachable,
     IntegrityError,
     ObjectDamaged,
-    Unavailable,
 )
-from common.jobs.base import Enqueuer, TaskName
 from common.objects import CopyState, Placed, StoredBlob, blob_name
 
 STALL_SECONDS = 10.0  # a client that takes longer for a chunk loses its node connection
-
-
-class ReadableNodes(Protocol):
-    """What reading needs of `common.nodes.Nodes`."""
-
-    def read_order(self, node_ids: Iterable[str]) -> Sequence[str]: ...
-
-    def store(self, node_id: str) -> BlobStore: ...
-
-
-class Superseded(Unavailable):
-    """The version being read is no longer current, and its blobs are going."""
 
 
 class _Left(Exception):
@@ -54,38 +37,6 @@ class _Left(Exception):
 
     def __init__(self, looked: bool) -> None:
         self.looked = looked
-
-
-@dataclass(slots=True)
-class Source:
-    """One version being read, and whether bytes of it were sent already."""
-
-    catalogue: Catalogue
-    nodes: ReadableNodes
-    enqueuer: Enqueuer
-    version_id: str
-    dek: bytes
-    sent: bool = False
-    blamed: set[tuple[str, str]] = field(default_factory=set)
-
-    def check_current(self) -> bool:
-        """Whether the version is still current. Superseded if it is not and the read can start over."""
-        if self.catalogue.objects.is_current(self.version_id):
-            return True
-        if not self.sent:
-            raise Superseded("the object was replaced or deleted")
-        return False
-
-    def blame(self, blob_id: str, node_id: str, error: Exception) -> None:
-        """Mark the copy and queue its repair, once. Without a catalogue nobody is blamed; the scrub will find it."""
-        if (blob_id, node_id) in self.blamed:
-            return
-        self.blamed.add((blob_id, node_id))
-        try:
-            if self.check_current() and self.catalogue.copies.suspect(blob_id, node_id, str(error)):
-                self.enqueuer.enqueue(TaskName.VERIFY, [blob_id])
-        except CatalogueUnavailable:
-            return
 
 
 class BlobRead:
@@ -178,7 +129,7 @@ class BlobRead:
         if len(data) != self._blob.cipher_length:
             raise IntegrityError(f"the copy has {len(data)} bytes instead of {self._blob.cipher_length}")
         self._check_header(data[:OVERHEAD_HEADER], node_id)
-        yield self._open(data[OVERHEAD_HEADER:])
+        yield self._open(data[OVERHEAD_HEADER:], node_id)
 
     def _streamed(self, store: BlobStore, node_id: str) -> Iterator[bytes]:
         """Open the copy at the next chunk; again whenever the client stalled so long that the connection was closed."""
@@ -193,7 +144,7 @@ class BlobRead:
                 stalled = 0.0
                 while self._next < self._end and stalled <= STALL_SECONDS:
                     size = self._opener.sealed_size(self._next)
-                    piece = self._open(self._take(reader, size, left))
+                    piece = self._open(self._take(reader, size, left), node_id)
                     left -= size
                     before = time.monotonic()
                     if piece:
@@ -223,9 +174,10 @@ class BlobRead:
         except IntegrityError as error:
             self._blame(node_id, error)
 
-    def _open(self, chunk: memoryview) -> bytes:
+    def _open(self, chunk: memoryview, node_id: str) -> bytes:
         """The part of the next chunk that was asked for."""
         plain = self._opener.open(self._next, chunk)
+        self._source.nodes.authenticated(node_id)
         self._next += 1
         if self._drop or len(plain) > self._left:
             plain = plain[self._drop : self._drop + self._left]

@@ -81,6 +81,14 @@ def test_a_busy_node_is_passed_over(wide: World) -> None:
     assert wide.get() == content(6 * MIB + 9)
 
 
+def test_only_a_node_whose_bytes_opened_is_told_to_be_well(world: World) -> None:
+    world.put(content(10), write_copies=3)
+    one, two, _ = world.nodes.read_order(world.nodes.stores)
+    world.corrupt(one, 80)
+    assert world.get() == content(10)
+    assert world.nodes.proved == [two]
+
+
 @pytest.mark.parametrize("chunks", [0, 1, 3])
 def test_an_answer_that_is_cut_goes_on_from_that_chunk_elsewhere(wide: World, chunks: int) -> None:
     in_read_order(wide)[0].faults.cut = chunk_at(chunks) + 5

@@ -71,19 +71,22 @@ class SeenNodes:
         self.stores = {node_id: MemoryStore() for node_id in ids}
         self.unseen: set[str] = set()
         self.busy: set[str] = set()
-        self.preferred: list[str] = []
+        self.proved: list[str] = []
 
     def candidates(self) -> Sequence[Candidate]:
         return [Candidate(node_id, "", 1.0) for node_id in self.stores if node_id not in self.unseen]
 
     def read_order(self, node_ids: Iterable[str]) -> Sequence[str]:
         readable = [node_id for node_id in node_ids if node_id in self.stores and node_id not in self.unseen]
-        return sorted(readable, key=lambda node_id: (node_id not in self.preferred, node_id))
+        return sorted(readable)
 
     def store(self, node_id: str) -> MemoryStore:
         if node_id in self.busy:
             raise NodeBusy("the node's breaker is open")
         return self.stores[node_id]
+
+    def authenticated(self, node_id: str) -> None:
+        self.proved.append(node_id)
 
 
 class OwnKeys(KeyProvider):
