@@ -14,6 +14,10 @@ DOCUMENT_MAX = 4 << 20  # a listing of 1,000 of the longest names stays below
 _FULL = frozenset(
     {"XMinioStorageFull", "XMinioDiskFull", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage", "QuotaExceeded"}
 )
+# MinIO on a full or read-only disk says InternalError and, as its cause, the operating system's words.
+_FULL_CAUSE = re.compile(
+    rb"no space left on device|read-only file system|disk quota exceeded|no writable volumes", re.I
+)
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
 
 
@@ -22,7 +26,9 @@ def failure(method: str, status: int, body: bytes) -> BlobStoreError:
     found = _CODE.search(body)
     code = found[1].decode() if found else ""
     words = f"the node answered {status}{' ' + code if code else ''}"
-    if status == 507 or code in _FULL:
+    if method != "GET" and status == 403 and code == "AccessDenied":  # right credentials: MinIO on a read-only disk
+        return NodeReadOnly(words)
+    if status == 507 or code in _FULL or (status >= 500 and _FULL_CAUSE.search(body)):
         return NodeReadOnly(words)
     if status >= 500 or status in (408, 429) or code in ("RequestTimeout", "SlowDown"):
         return NodeError(words)

@@ -223,15 +223,32 @@ def test_each_status_has_its_error(status: int, code: str, error: type[BlobStore
     assert "secret" not in caught.value.detail
 
 
+@pytest.mark.parametrize("cause", ["no space left on device", "read-only file system"])
+def test_an_internal_error_over_a_full_disk_is_told_as_read_only(cause: str) -> None:
+    body = f"<Error><Code>InternalError</Code><Message>We failed.: cause({cause})</Message></Error>".encode()
+    with serving(always(answer(body, "500 No"))) as server, pytest.raises(NodeReadOnly):
+        store(server.endpoint).put("x", b"data", Deadline(3))
+
+
+def test_writes_that_are_denied_are_told_as_read_only_and_reads_as_refused() -> None:
+    body = b"<Error><Code>AccessDenied</Code></Error>"
+    with serving(always(answer(body, "403 No"))) as server:
+        node = store(server.endpoint)
+        with pytest.raises(NodeReadOnly):
+            node.put("x", b"data", Deadline(3))
+        with pytest.raises(NodeRefused):
+            node.read("x", Deadline(3))
+
+
 def test_a_refusal_before_the_whole_body_was_taken_is_told_as_one() -> None:
     def script(sock: socket.socket, _number: int) -> None:
         sock.recv(100)
-        sock.sendall(answer(b"<Error><Code>AccessDenied</Code></Error>", "403 No", "Connection: close\r\n"))
+        sock.sendall(answer(b"<Error><Code>NoSuchBucket</Code></Error>", "404 No", "Connection: close\r\n"))
         sock.shutdown(socket.SHUT_WR)
         while sock.recv(1 << 20):  # what a well-behaved server does before it closes
             continue
 
-    with serving(script) as server, pytest.raises(NodeRefused):
+    with serving(script) as server, pytest.raises(BucketMissing):
         store(server.endpoint).put("x", bytes(8 << 20), Deadline(5))
 
 
