@@ -20,6 +20,7 @@ from common.errors import BodyCut, Malformed, TooLarge
 FORM_OVERHEAD_BYTES = 1 << 20
 PARTS_MAX = 64
 _PART_HEADERS_MAX = 64 * 1024
+_FILENAME = re.compile(r';\s*filename="((?:[^"\\]|\\"|\\)*)"', re.IGNORECASE)
 _BOUNDARY = re.compile(r"[ -~]{0,69}[!-~]")
 
 
@@ -65,7 +66,7 @@ class FormFile:
             if isinstance(event, File | Field) and event.name == self._field:
                 if not isinstance(event, File) or not event.filename:
                     raise Malformed(self._field, "must be a file with a name")
-                return event.filename, event.headers.get("Content-Type")
+                return _filename(event), event.headers.get("Content-Type")
         raise Malformed(self._field, "the form has no such field")
 
     def _finish(self) -> None:
@@ -91,6 +92,12 @@ class FormFile:
             if decoder.complete:
                 raise BodyCut("the form ends before its closing boundary") from error
             raise Malformed("body", "is not a well-formed multipart form") from None
+
+
+def _filename(event: File) -> str:
+    """The name as it was sent: browsers and curl escape only quotes in it, so a backslash is one of its characters."""
+    found = _FILENAME.search(event.headers["Content-Disposition"])
+    return event.filename if found is None else found[1].replace('\\"', '"').replace("%22", '"')
 
 
 def _boundary(request: Request) -> bytes:

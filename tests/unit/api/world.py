@@ -124,7 +124,8 @@ class ApiWorld:
         self.nodes = MemoryNodes(self.catalogue.nodes.all())
         self.keys = MemoryKeys()
         self.queue = MemoryQueue()
-        self.app: Flask = create_app(self._services())
+        self.services = self._services()
+        self.app: Flask = create_app(self.services)
 
     def _services(self) -> Services:
         keys = RegisteredKeys(self.keys, self.catalogue.keks)
