@@ -23,7 +23,7 @@ from cli.cluster.supervisor import Supervisor
 from common.errors import ConfigurationError
 from common.settings import Settings
 
-UP_SECONDS = 60.0
+UP_SECONDS = 120.0
 _GRACE = 3.0
 _POLL = 0.05
 
@@ -134,7 +134,7 @@ def _as_daemon(prepared: Plan, log: Path) -> int:
 def _follow(prepared: Plan, pid: int, log: Path, offset: int) -> int:
     """Show what the supervisor says until the API can take an upload; end it all if that does not come about."""
     end = time.monotonic() + UP_SECONDS
-    missing = ready.why_not(prepared.url, prepared.hostname)
+    missing = _missing(prepared)
     while missing and time.monotonic() < end:
         offset = _show(log, offset)
         if os.waitpid(pid, os.WNOHANG)[0]:
@@ -142,7 +142,7 @@ def _follow(prepared: Plan, pid: int, log: Path, offset: int) -> int:
             click.echo(f"boveda: the cluster did not start; its log is {log}", err=True)
             return 1
         time.sleep(_POLL)
-        missing = ready.why_not(prepared.url, prepared.hostname)
+        missing = _missing(prepared)
     offset = _show(log, offset)
     if not missing:
         for line in ("", *invitation(prepared.url), ""):
@@ -154,6 +154,13 @@ def _follow(prepared: Plan, pid: int, log: Path, offset: int) -> int:
     _show(log, offset)
     click.echo(f"boveda: not ready within {UP_SECONDS:.0f} s: {missing}; the logs are in {log.parent}", err=True)
     return 1
+
+
+def _missing(prepared: Plan) -> str:
+    """What is not ready yet, in words: what /readyz says, or a process that was not started so far."""
+    recorded = state.read(prepared.home)
+    waiting = [row.name for row in recorded.rows if row.identity is None] if recorded else ["the supervisor"]
+    return ready.why_not(prepared.url, prepared.hostname) or ", ".join(waiting)
 
 
 def _show(log: Path, offset: int) -> int:

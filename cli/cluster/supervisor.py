@@ -2,7 +2,7 @@
 
 Its life, in order:
 1. storage nodes and queue are started; at the same time the schema is brought up to date and the keyring made
-2. when those two are done and the servers answer: API, workers, beat, Flower
+2. when those two are done and the servers answer: the API, then workers, beat, Flower
 3. when /readyz answers: up. What dies starts again; what `boveda cluster stop|kill` ended stays down
 4. when asked to end (SIGINT, SIGTERM): the API, then beat, Flower and the workers, then queue and nodes. Asked a second
    time: everything at once
@@ -26,13 +26,14 @@ from cli.cluster import ready, state
 from cli.cluster.child import Child, State
 from cli.cluster.control import ACTIONS, Listener, Request
 from cli.cluster.lockwatch import stuck_holder
-from cli.cluster.plan import Plan, Spec
+from cli.cluster.plan import Kind, Plan, Spec
 from cli.cluster.processes import Identity, session_of
 from cli.cluster.state import ClusterState, Row
 
 _TICK = 0.1
 _SERVERS_SECONDS = 20.0
 """How long the start waits for nodes and queue; the rest can start without them and say what is missing."""
+_API_SECONDS = 8.0
 _WATCH_SECONDS = 1.0
 _IMPATIENT = 0.5
 """Seconds after which another signal is meant as one: make and a terminal may send the same one twice."""
@@ -115,6 +116,12 @@ class Supervisor:
                 self._fail(failed[0].spec)
                 return
             yield
+        # The API first and for a moment alone: on few cores, loading the others' code at once would only delay it.
+        end = time.monotonic() + _API_SECONDS
+        for child in self._of_kind("api"):
+            self._tell(child, child.start())
+        while self._starting(self._of_kind("api"), end):
+            yield
         for child in self._ours:
             self._tell(child, child.start())
         yield
@@ -128,9 +135,13 @@ class Supervisor:
         if time.monotonic() > end:
             return False
         return not all(
-            child.state is State.DOWN or ready.answers(child.spec.launch.endpoint, child.spec.launch.ready)
+            child.state is State.DOWN
+            or ready.answers(child.spec.launch.endpoint, child.spec.launch.ready, self._plan.hostname)
             for child in servers
         )
+
+    def _of_kind(self, kind: Kind) -> list[Child]:
+        return [child for child in self._ours if child.spec.kind == kind]
 
     def _fail(self, spec: Spec) -> None:
         self._exit = 1
@@ -139,9 +150,7 @@ class Supervisor:
 
     def _end(self) -> Iterator[None]:
         self._face.say("ending")
-        rest = [child for child in self._ours if child.spec.kind != "api"]
-        api = [child for child in self._ours if child.spec.kind == "api"]
-        for stage in ([*api, *self._setup], rest, self._servers):
+        for stage in ([*self._of_kind("api"), *self._setup], self._ours, self._servers):
             for child in stage:
                 child.end()
             while any(child.state is not State.DOWN for child in stage):
