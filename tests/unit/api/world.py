@@ -71,6 +71,9 @@ class MemoryNodes:
     def read_order(self, node_ids: Iterable[str]) -> Sequence[str]:
         return sorted(node_id for node_id in node_ids if node_id in self.stores and node_id not in self.down)
 
+    def authenticated(self, node_id: str) -> None:
+        """Nothing here judges nodes by their traffic."""
+
     def store(self, node_id: str) -> MemoryStore:
         if node_id in self.down:
             raise NodeBusy("the node is down")
