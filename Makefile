@@ -14,6 +14,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env: $(STAMP) ## the environment in .venv, so that .venv/bin/boveda runs
+	@echo "the environment is in .venv; start with 'make up'"
 
 # Made again when what it is made of changes. A build that breaks off leaves no stamp.
 $(STAMP): requirements/test.txt pyproject.toml
