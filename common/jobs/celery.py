@@ -106,7 +106,7 @@ class CeleryQueue(JobQueue):
         app, _ = self._clients()
         args = [list(ids)] if task is not TaskName.SWEEP else []
         try:
-            app.send_task(task.value, args=args, queue=QUEUE_OF[task].value, retry=False)
+            app.send_task(task.value, args=args, queue=QUEUE_OF[task].value, retry=False, ignore_result=True)
         except _REDIS_ERRORS as error:
             raise QueueUnavailable("the queue did not take a message") from error
 

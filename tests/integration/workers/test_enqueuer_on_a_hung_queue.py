@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import time
+
+from common.jobs.base import Queue, TaskName
+from common.jobs.buffered import BufferedEnqueuer
+from common.jobs.celery import CeleryQueue
+from tests.contract.jobs.conftest import decode, pop
+from tests.servers import RealQueue, wait_until
+
+
+def test_no_request_waits_for_a_hung_queue_and_every_id_arrives_when_it_goes_on(redis_server: RealQueue) -> None:
+    queue = CeleryQueue(redis_server.url)
+    enqueuer = BufferedEnqueuer(queue)
+    enqueuer.start()
+    enqueuer.enqueue(TaskName.REPLICATE, ["first"])
+    wait_until(lambda: queue.depths()["replicate"] == 1)
+    redis_server.pause()
+    slowest = 0.0
+    end = time.monotonic() + 3  # longer than one publish takes to fail
+    number = 0
+    while time.monotonic() < end:
+        start = time.thread_time()
+        enqueuer.enqueue(TaskName.REPLICATE, [str(number)])
+        slowest = max(slowest, time.thread_time() - start)
+        number += 1
+        time.sleep(0.005)
+    redis_server.resume()
+    expected = {"first", *(str(each) for each in range(number))}
+    seen: set[str] = set()
+
+    def all_arrived() -> bool:
+        while (message := decode(pop(redis_server, Queue.REPLICATE))) is not None:
+            seen.update(message[1])
+        return seen == expected
+
+    wait_until(all_arrived, 20)
+    assert number > 100
+    assert slowest < 0.05
+    enqueuer.stop()
+    queue.close()

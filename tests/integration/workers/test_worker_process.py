@@ -1,0 +1,108 @@
+"""Worker processes on real nodes and a real queue: what they do, and what is left when they are killed."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from common.blobstore.base import Deadline
+from common.jobs.base import Queue, TaskName
+from common.jobs.celery import CeleryQueue, list_names
+from common.objects import JobKind, JobState, Preconditions, Scope, blob_name
+from tests.conftest import NodeFactory, QueueFactory
+from tests.integration.workers.plant import BUCKET, Plant
+from tests.servers import wait_until
+
+
+def publish(plant: Plant, task: TaskName, *ids: str) -> None:
+    queue = CeleryQueue(plant.redis.url)
+    queue.publish(task, ids)
+    queue.close()
+
+
+def test_copies_are_made_repaired_and_deleted_by_a_worker(plant: Plant) -> None:
+    plant.worker()
+    blob, data = plant.put("a")
+    publish(plant, TaskName.REPLICATE, blob)
+    plant.wait_whole("a")
+    assert plant.on_nodes(blob) == [data] * 3
+
+    plant.stores[1].put(blob_name(blob), b"rot", Deadline(5))
+    job = plant.catalogue.jobs.create(JobKind.REPAIR, Scope(bucket=BUCKET), False, False)
+    publish(plant, TaskName.JOB, job.id)
+    wait_until(lambda: plant.catalogue.jobs.get(job.id).state is JobState.DONE, 30)
+    assert plant.on_nodes(blob) == [data] * 3
+    report = plant.catalogue.jobs.get(job.id).report
+    assert report["before"] == {"good": 2, "missing": 0, "damaged": 1, "unreachable": 0}
+    assert report["after"] == {"good": 3, "missing": 0, "damaged": 0, "unreachable": 0}
+    (evidence,) = plant.stores[1].list("quarantine/", Deadline(5)).blobs
+    assert plant.stores[1].read(evidence.name, Deadline(5)) == b"rot"
+
+    plant.catalogue.objects.delete(BUCKET, "a", Preconditions())
+    for _ in range(2):  # one sweep dooms the copies, and enqueues them
+        publish(plant, TaskName.SWEEP)
+    wait_until(lambda: plant.on_nodes(blob) == [None] * 3, 30)
+
+
+def test_a_message_lost_with_a_killed_worker_is_found_by_the_sweep(plant: Plant) -> None:
+    """The message was popped by a worker that never noted it: Redis has forgotten it, the catalogue has not."""
+    worker = plant.worker("replicate")
+    blob, data = plant.put("a")
+    plant.signal(worker, signal.SIGSTOP)
+    publish(plant, TaskName.REPLICATE, blob)
+    plant.kill(worker)
+    with plant.redis.client() as client:
+        names = [*list_names(Queue.REPLICATE), "unacked"]
+        assert not any(client.exists(name) for name in names), "it was not lost: the case is not the one meant"
+    plant.worker()
+    plant.beat()
+    plant.wait_whole("a")
+    assert plant.on_nodes(blob) == [data] * 3
+
+
+def test_a_worker_killed_in_the_middle_of_a_put_is_replaced(
+    node_factory: NodeFactory, queue_factory: QueueFactory, tmp_path: Path
+) -> None:
+    servers = [node_factory(), node_factory()]
+    plant = Plant(tmp_path, queue_factory(), [(server.spec, server) for server in servers])
+    try:
+        worker = plant.worker("replicate")
+        blob, data = plant.put("a", 3_000_000)
+        servers[1].pause()
+        publish(plant, TaskName.REPLICATE, blob)
+        wait_until(lambda: attempts(plant, "a") == 1, 10, "the row is claimed")
+        plant.kill(worker)
+        servers[1].resume()
+        plant.worker()
+        plant.beat()
+        plant.wait_whole("a")
+        assert plant.on_nodes(blob) == [data] * 2
+    finally:
+        plant.close()
+
+
+def attempts(plant: Plant, key: str) -> int:
+    return max(row.attempts for row in plant.catalogue.objects.copies(BUCKET, key)[1])
+
+
+def test_workers_go_on_after_the_queue_was_killed_and_has_lost_everything(plant: Plant) -> None:
+    plant.worker()
+    plant.beat()
+    plant.redis.kill()
+    blob, data = plant.put("a")
+    plant.redis.start()
+    plant.redis.flush()
+    plant.wait_whole("a", 60)
+    assert plant.on_nodes(blob) == [data] * 3
+
+
+def test_a_worker_ends_soon_and_quietly_when_it_is_told_to(plant: Plant) -> None:
+    worker = plant.worker()
+    blob, _ = plant.put("a")
+    publish(plant, TaskName.REPLICATE, blob)
+    plant.wait_whole("a")
+    plant.signal(worker, signal.SIGTERM)
+    assert worker.wait(15) == 0
+    log = plant.log("worker0")
+    assert "Traceback" not in log
+    assert plant.redis.password not in log

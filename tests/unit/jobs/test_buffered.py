@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from prometheus_client import REGISTRY
+
+from common.errors import QueueUnavailable
+from common.jobs.base import BATCH_IDS, JobQueue, TaskName
+from common.jobs.buffered import BufferedEnqueuer
+
+R, V = TaskName.REPLICATE, TaskName.VERIFY
+
+
+class Publishing(JobQueue):
+    """Notes what was published and when; `down`: takes nothing; `gate`: waits before each message."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[TaskName, list[str]]] = []
+        self.times: list[float] = []
+        self.tries = 0
+        self.down = False
+        self.error: Exception | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def publish(self, task: TaskName, ids: Sequence[str]) -> None:
+        self.tries += 1
+        assert self.gate.wait(20)
+        if self.error is not None:
+            raise self.error
+        if self.down:
+            raise QueueUnavailable("down")
+        self.messages.append((task, list(ids)))
+        self.times.append(time.monotonic())
+
+    def depths(self) -> dict[str, int]:
+        return {}
+
+    @property
+    def ids(self) -> list[str]:
+        return [blob_id for _, ids in self.messages for blob_id in ids]
+
+
+Make = Callable[..., BufferedEnqueuer]
+
+
+@pytest.fixture
+def queue() -> Publishing:
+    return Publishing()
+
+
+@pytest.fixture
+def make(queue: Publishing) -> Iterator[Make]:
+    made: list[BufferedEnqueuer] = []
+
+    def start(**options: object) -> BufferedEnqueuer:
+        made.append(BufferedEnqueuer(queue, **options))  # type: ignore[arg-type]
+        made[-1].start()
+        return made[-1]
+
+    yield start
+    queue.gate.set()
+    for enqueuer in made:
+        enqueuer.stop(1)
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def counted(name: str, task: TaskName) -> float:
+    return REGISTRY.get_sample_value(name, {"task": task.value}) or 0.0
+
+
+def test_the_first_id_goes_at_once(queue: Publishing, make: Make) -> None:
+    enqueuer = make(interval=60)
+    enqueuer.enqueue(R, ["a"])
+    until(lambda: queue.messages == [(R, ["a"])])
+
+
+def test_ids_that_follow_closely_gather_into_one_message(queue: Publishing, make: Make) -> None:
+    enqueuer = make(interval=0.2)
+    enqueuer.enqueue(R, ["first"])
+    until(lambda: queue.messages)
+    for number in range(20):
+        enqueuer.enqueue(R, [str(number)])
+    until(lambda: len(queue.ids) == 21)
+    assert queue.messages[1:] == [(R, [str(number) for number in range(20)])]
+    assert queue.times[1] - queue.times[0] >= 0.19
+
+
+def test_many_ids_go_in_messages_of_64(queue: Publishing, make: Make) -> None:
+    make().enqueue(R, [str(number) for number in range(150)])
+    until(lambda: len(queue.ids) == 150)
+    assert [len(ids) for _, ids in queue.messages] == [BATCH_IDS, BATCH_IDS, 22]
+    assert queue.ids == [str(number) for number in range(150)]
+
+
+def test_kinds_of_work_go_in_messages_of_their_own(queue: Publishing, make: Make) -> None:
+    enqueuer = BufferedEnqueuer(queue)
+    enqueuer.enqueue(R, ["a"])
+    enqueuer.enqueue(V, ["a"])
+    enqueuer.enqueue(R, ["b", "a"])
+    enqueuer.start()
+    enqueuer.stop()
+    assert queue.messages == [(R, ["a", "b"]), (V, ["a"])]
+
+
+def test_enqueue_never_waits_while_a_publish_hangs(queue: Publishing, make: Make) -> None:
+    enqueuer = make()
+    queue.gate.clear()
+    enqueuer.enqueue(R, ["a"])
+    until(lambda: queue.tries == 1)
+    slowest = 0.0
+    for number in range(1000):
+        start = time.thread_time()
+        enqueuer.enqueue(R, [f"b{number}"])
+        slowest = max(slowest, time.thread_time() - start)
+    assert slowest < 0.05
+    queue.gate.set()
+    until(lambda: len(queue.ids) == 1001)
+
+
+def test_a_dead_queue_is_tried_rarely_and_loses_nothing_that_fits(queue: Publishing, make: Make) -> None:
+    queue.down = True
+    failures = counted("boveda_publish_failures_total", R)
+    enqueuer = make(pauses=(0.05, 60))
+    for number in range(500):
+        enqueuer.enqueue(R, [str(number)])
+    until(lambda: queue.tries == 2)
+    for number in range(500, 1000):
+        enqueuer.enqueue(R, [str(number)])
+    assert queue.tries == 2
+    assert counted("boveda_publish_failures_total", R) == failures + 2
+
+
+def test_what_a_dead_queue_did_not_take_goes_when_it_is_back(queue: Publishing, make: Make) -> None:
+    queue.down = True
+    enqueuer = make(pauses=(0.01,))
+    enqueuer.enqueue(R, [str(number) for number in range(100)])
+    until(lambda: queue.tries >= 3)
+    enqueuer.enqueue(R, ["late"])
+    queue.down = False
+    until(lambda: len(queue.ids) == 101)
+    assert queue.ids == [*(str(number) for number in range(100)), "late"]
+
+
+def test_an_unexpected_error_ends_no_thread(queue: Publishing, make: Make) -> None:
+    queue.error = RuntimeError("a bug")
+    enqueuer = make(pauses=(0.01,))
+    enqueuer.enqueue(R, ["a"])
+    until(lambda: queue.tries >= 2)
+    queue.error = None
+    until(lambda: queue.ids == ["a"])
+
+
+def test_a_full_buffer_drops_and_counts_what_comes(queue: Publishing) -> None:
+    dropped = counted("boveda_ids_dropped_total", V)
+    enqueuer = BufferedEnqueuer(queue, capacity=10)
+    enqueuer.enqueue(V, [str(number) for number in range(12)])
+    enqueuer.enqueue(V, ["late"])
+    assert counted("boveda_ids_dropped_total", V) == dropped + 3
+    enqueuer.start()
+    enqueuer.stop()
+    assert queue.ids == [str(number) for number in range(10)]
+
+
+def test_room_comes_back_when_ids_are_published(queue: Publishing, make: Make) -> None:
+    enqueuer = make(capacity=3, interval=0)
+    for number in range(10):
+        enqueuer.enqueue(R, [str(number)])
+        until(lambda number=number: str(number) in queue.ids)  # type: ignore[misc]
+
+
+def test_stop_hands_over_what_waits(queue: Publishing) -> None:
+    enqueuer = BufferedEnqueuer(queue, interval=60)
+    enqueuer.start()
+    enqueuer.enqueue(R, ["a"])
+    until(lambda: queue.ids == ["a"])
+    enqueuer.enqueue(R, ["b"])
+    enqueuer.stop()
+    assert queue.ids == ["a", "b"]
+
+
+def test_stop_is_bounded_when_the_queue_hangs(queue: Publishing) -> None:
+    enqueuer = BufferedEnqueuer(queue)
+    enqueuer.start()
+    queue.gate.clear()
+    enqueuer.enqueue(R, ["a"])
+    until(lambda: queue.tries == 1)
+    start = time.monotonic()
+    enqueuer.stop(0.2)
+    assert time.monotonic() - start < 2
+    queue.gate.set()
+
+
+def test_ids_of_many_threads_all_arrive(queue: Publishing, make: Make) -> None:
+    enqueuer = make(interval=0.01)
+
+    def enqueue(first: int) -> None:
+        for number in range(first, first + 100):
+            enqueuer.enqueue(R, [str(number)])
+
+    threads = [threading.Thread(target=enqueue, args=(first,)) for first in range(0, 800, 100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    until(lambda: sorted(queue.ids, key=int) == [str(number) for number in range(800)])
