@@ -99,7 +99,7 @@ class Guard:
 
     def _ensure_admin(self) -> None:
         if self._admin_file is not None:
-            self._tokens.ensure("admin", hashlib.sha256(_read_secret(self._admin_file)).hexdigest(), SCOPES)
+            self._tokens.ensure("admin", hashlib.sha256(read_secret(self._admin_file)).hexdigest(), SCOPES)
             self._admin_file = None
 
     # -- loopback
@@ -136,7 +136,8 @@ def _host_and_port(host: str) -> tuple[str, str]:
     return (name, port) if port.isdigit() else (host.lower(), "")
 
 
-def _read_secret(path: Path) -> bytes:
+def read_secret(path: Path) -> bytes:
+    """The token in a file; ConfigurationError if it cannot be one."""
     try:
         secret = path.read_bytes().strip()
     except OSError as error:

@@ -72,7 +72,12 @@ def announced_length(request: Request) -> int | None:
         if not _LENGTH.fullmatch(text):
             raise Malformed("Content-Length", "must be a number")
         return int(text)
-    return None if "HTTP_TRANSFER_ENCODING" in request.environ else 0
+    coding = request.environ.get("HTTP_TRANSFER_ENCODING")
+    if coding is None:
+        return 0
+    if coding.strip().lower() != "chunked":
+        raise Malformed("Transfer-Encoding", "can only be chunked")  # what else it names would be stored as it came
+    return None
 
 
 def read_json(request: Request, model: type[Model]) -> Model:

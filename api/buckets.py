@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import visible_buckets
 from api.bodies import read_json
-from api.documents import answer, bucket_document
+from api.documents import answer, bucket_document, nothing
 from api.openapi import documented
 from api.schemas import BucketDocument, BucketList
 from api.services import services
@@ -61,4 +61,4 @@ def get_bucket(bucket: str) -> Response:
 @documented("Delete an empty bucket", tag="buckets", answers={204: None})
 def delete_bucket(bucket: str) -> Response:
     services().catalogue.buckets.delete(bucket)
-    return Response(status=204)
+    return nothing()

@@ -22,6 +22,13 @@ def answer(document: Mapping[str, object], status: int = 200, headers: Mapping[s
     return response
 
 
+def nothing() -> Response:
+    """204, without the media type that Flask would give to nothing."""
+    response = Response(status=204)
+    response.headers.remove("Content-Type")
+    return response
+
+
 def copies_of(protection: Protection) -> Document:
     return {"wanted": protection.wanted, "stored": protection.stored}
 

@@ -32,6 +32,7 @@ class Answer:
     spanish: str | None = None
 
 
+_SPANISH = {404: "no hay nada en esta dirección", 405: "método no permitido"}
 _INTERNAL = Answer(500, "internal", "Internal error", "error interno")
 
 TABLE: Mapping[type[errors.BovedaError], Answer] = {
@@ -105,7 +106,7 @@ def _http(error: HTTPException) -> Response:
     headers = {}
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         headers["Allow"] = ", ".join(sorted(error.valid_methods))
-    answer = Answer(status, title.lower().replace(" ", "-"), title)
+    answer = Answer(status, title.lower().replace(" ", "-"), title, _SPANISH.get(status))
     detail = "there is nothing at this address" if status == 404 else title
     return respond(answer, detail, {}, headers)
 

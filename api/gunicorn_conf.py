@@ -26,8 +26,15 @@ shutil.rmtree(_metrics, ignore_errors=True)
 _metrics.mkdir(parents=True, exist_ok=True)
 
 import api.wiring  # noqa: E402, F401 - loaded once, before the fork; starts nothing
+from api.auth import read_secret  # noqa: E402
 from api.worker import Log, Worker  # noqa: E402
 from common import telemetry  # noqa: E402
+
+try:
+    if settings.auth == "token" and settings.admin_token_file is not None:
+        read_secret(settings.admin_token_file)
+except ConfigurationError as error:
+    sys.exit(str(error))
 
 telemetry.configure(settings.log_level, settings.log_format)
 

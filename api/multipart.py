@@ -27,7 +27,8 @@ _BOUNDARY = re.compile(r"[ -~]{0,69}[!-~]")
 class FormFile:
     """The file of field `field`, as the body of an upload. Opening it reads up to the file's first byte.
 
-    Malformed: no multipart, no such field, more than one, no file name. Other fields are read and ignored.
+    Malformed: no multipart, no such field, more than one, no file name; in the language of the only door that takes
+    forms. Other fields are read and ignored.
     """
 
     def __init__(self, request: Request, field: str, limit: int) -> None:
@@ -65,14 +66,14 @@ class FormFile:
         for event in self._events:
             if isinstance(event, File | Field) and event.name == self._field:
                 if not isinstance(event, File) or not event.filename:
-                    raise Malformed(self._field, "must be a file with a name")
+                    raise Malformed(self._field, "tiene que ser un archivo con nombre")
                 return _filename(event), event.headers.get("Content-Type")
-        raise Malformed(self._field, "the form has no such field")
+        raise Malformed(self._field, "falta este campo en el formulario")
 
     def _finish(self) -> None:
         for event in self._events:
             if isinstance(event, File | Field) and event.name == self._field:
-                raise Malformed(self._field, "is there more than once")
+                raise Malformed(self._field, "está más de una vez")
 
     def _decode(self, decoder: MultipartDecoder) -> Iterator[Event]:
         """All events up to the closing boundary, and then the rest of the body, which is ignored."""

@@ -15,7 +15,7 @@ from werkzeug.http import http_date
 from api.bodies import RequestBody, announced_length, read_query
 from api.conditionals import check_read, guards, range_applies
 from api.digests import as_repr_digest, content_md5, repr_digest
-from api.documents import answer, copy_document, object_document
+from api.documents import answer, copy_document, nothing, object_document
 from api.fetch_object import Fetched
 from api.openapi import OBJECT_HEADERS, READ_HEADERS, documented
 from api.ranges import parse as parse_range
@@ -46,6 +46,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 )
 def put_object(bucket: str, key: str) -> Response:
     """The body is the object. Visible as a whole when this answers 201 (new) or 200 (replaced), else not at all."""
+    if "HTTP_CONTENT_RANGE" in request.environ:
+        raise Malformed("Content-Range", "a part of an object cannot be put (RFC 9110, 14.5)")
     parts = services()
     body = RequestBody(request, parts.settings.max_object_size)
     stored = parts.store(
@@ -80,7 +82,7 @@ def get_object(bucket: str, key: str) -> Response:
 @documented("Delete an object", tag="objects", answers={204: None})
 def delete_object(bucket: str, key: str) -> Response:
     services().delete(bucket, key, guards(request))
-    return Response(status=204)
+    return nothing()
 
 
 # -- upload

@@ -85,6 +85,8 @@ def describe(app: Flask) -> dict[str, Any]:
         document: dict[str, Any] = spec.spec
     for (path, method), documentation in views.items():
         _complete(document["paths"][path][method], documentation)
+    document.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{}, {"token": []}]  # none on a loopback address
     return document
 
 

@@ -213,6 +213,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         unreader.draining = True
         return bool(super()._keepalive_after(conn, keepalive))
 
+    def _cap_keepalive(self, deadline: float) -> None:
+        """The worker is stopping: connections that have said nothing yet are not waited for either."""
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, deadline)
+
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer what never reached the application. The log names the kind, not the line: it may hold names."""
         answer = next((answer for kind, answer in _REFUSALS if isinstance(exc, kind)), _INTERNAL)

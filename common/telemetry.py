@@ -20,7 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-_SECRET = re.compile(r"secret|passw|passphrase|token|authorization|credential|dek\b|kek$|access_key", re.IGNORECASE)
+_SECRET = re.compile(r"secret|passw|passphrase|token|authorization|credential|dek$|access_key", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(\w+://[^\s:/@]*:)[^\s@]+@")
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"

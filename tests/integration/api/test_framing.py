@@ -105,6 +105,12 @@ def test_client_that_sends_on_sees_the_refusal(server: Server) -> None:
     assert json.loads(body_of(answer))["field"] == "bucket"
 
 
+def test_body_in_another_coding_is_refused_not_stored_as_it_comes(server: Server) -> None:
+    head = f"PUT {BASE}gzip HTTP/1.1\r\n{HOST}Transfer-Encoding: gzip, chunked\r\n\r\n".encode()
+    assert status_of(server.send(head + b"1\r\nx\r\n0\r\n\r\n")) == 400
+    assert absent(server, "gzip")
+
+
 def test_http_1_0_without_host_works_and_closes(server: Server) -> None:
     put = server.send(f"PUT {BASE}old HTTP/1.0\r\nContent-Length: 3\r\n\r\nold".encode())
     assert status_of(put) in (200, 201)

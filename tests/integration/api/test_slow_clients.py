@@ -45,8 +45,12 @@ def test_request_in_flight_ends_before_the_server_does(own_server: Server) -> No
     answers: list[bytes] = []
     request = threading.Thread(target=lambda: answers.append(own_server.ask("GET", "/prueba/lento")))
     request.start()
+    silent = own_server.connect()
     time.sleep(0.3)  # until it is in flight; if it is not yet, the assertion below says so
     os.kill(own_server.process.pid, signal.SIGTERM)
     request.join(20)
     assert [status_of(answer) for answer in answers] == [200]
+    began = time.monotonic()
     assert stop(own_server) == 0
+    assert time.monotonic() - began < 10  # the silent connection is not waited for
+    silent.close()

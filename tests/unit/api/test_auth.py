@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from api.auth import SCOPES
+from common.catalogue.base import Token
+from common.errors import ConfigurationError
 from tests.unit.api.conftest import MakeApi
 from tests.unit.api.world import ApiWorld, problem
 
@@ -148,13 +150,23 @@ def test_each_route_wants_its_scope(guarded: ApiWorld, method: str, path: str, s
 
 
 def test_admin_file_that_cannot_serve_is_named_at_the_start(make_api: MakeApi, tmp_path: Path) -> None:
-    from common.errors import ConfigurationError
-
     (tmp_path / "short").write_text("short")
     for name in ("short", "absent"):
         api = make_api(auth="token", admin_token_file=tmp_path / name)
         with pytest.raises(ConfigurationError, match="BOVEDA_ADMIN_TOKEN_FILE"):
             api.services.guard.start()
+
+
+def test_token_for_one_bucket_opens_no_other(guarded: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = Token("1", "t", SCOPES, ("casa",), None)
+    monkeypatch.setattr(guarded.catalogue.tokens, "find", lambda _: token)
+    headers = bearer("whatever")
+    assert guarded.client.put(PATH, data=b"1", headers=headers).status_code == 201
+    assert guarded.client.get("/v1/buckets/casa/copies/a", headers=headers).status_code == 200
+    names = [bucket["name"] for bucket in guarded.client.get("/v1/buckets", headers=headers).get_json()["buckets"]]
+    assert names == ["casa"]
+    for path in ("/v1/buckets/archivos", "/v1/buckets/archivos/objects/a", "/descargar/a", "/v1/nodes", "/v1/jobs"):
+        assert guarded.client.get(path, headers=headers).status_code == 403
 
 
 def test_tokens_are_stored_hashed(guarded: ApiWorld) -> None:

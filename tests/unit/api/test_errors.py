@@ -132,6 +132,11 @@ def test_metadata_that_is_no_utf8_answers_400(shared: ApiWorld) -> None:
     assert problem(response, 400, "malformed")["field"].lower() == "x-meta-a"
 
 
+def test_part_of_an_object_cannot_be_put(shared: ApiWorld) -> None:
+    response = shared.client.put(PATH, data=DATA, headers={"Content-Range": "bytes 0-9/100"})
+    assert problem(response, 400, "malformed")["field"] == "Content-Range"
+
+
 def test_no_key_answers_503_but_lists_and_health_go_on(api: ApiWorld) -> None:
     api.client.put(PATH, data=DATA)
     api.keys.away = True
