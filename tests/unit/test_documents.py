@@ -61,6 +61,14 @@ def test_a_named_symbol_stands_in_its_module(path: str, symbol: str) -> None:
     assert hasattr(module, symbol)
 
 
+def test_both_readmes_say_to_type_the_same() -> None:
+    english, spanish = (
+        [block for kind, block in BLOCK.findall((ROOT / name).read_text()) if kind == "sh"]
+        for name in ("README.md", "README.es.md")
+    )
+    assert english == spanish
+
+
 def commands() -> Iterator[tuple[str, str]]:
     for document in DOCUMENTS:
         text = document.read_text()

@@ -20,7 +20,7 @@ AGAIN_SECONDS = 20
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("document", ["README.md", "README.es.md", "docs/operations.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/operations.md"])
 def test_what_a_document_says_to_type_works(cluster: Cluster, tmp_path: Path, document: str) -> None:
     blocks = BLOCK.findall((ROOT / document).read_text())
     assert blocks
