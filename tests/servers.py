@@ -110,6 +110,8 @@ class Server:
     def pause(self) -> None:
         """Hang it (SIGSTOP): connections are taken and never answered."""
         os.killpg(self.pid, signal.SIGSTOP)
+        stat = Path(f"/proc/{self.pid}/stat")
+        wait_until(lambda: stat.read_text().rsplit(")", 1)[1].split()[0] == "T", what="it hangs")
 
     def resume(self) -> None:
         os.killpg(self.pid, signal.SIGCONT)

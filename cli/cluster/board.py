@@ -63,7 +63,7 @@ class Board(Plain):
         self._said: list[str] = []
         self._up = False
         self._shown_at = 0.0
-        self._live = Live(auto_refresh=False, transient=False)
+        self._live = Live(auto_refresh=False, transient=True)
 
     def __enter__(self) -> Board:
         self._live.start()
@@ -71,6 +71,7 @@ class Board(Plain):
 
     def __exit__(self, *exc: object) -> None:
         self._live.stop()
+        click.echo("stopped; the data are kept")
 
     def tell(self, line: str) -> None:
         self._said = [*self._said, *line.splitlines()][-_LINES:]
@@ -88,7 +89,9 @@ class Board(Plain):
             self._live.update(self._drawn(children), refresh=True)
 
     def _drawn(self, children: Sequence[Child]) -> Group:
-        table = Table(title=f"Bóveda · {self._url}", title_justify="left", box=None, header_style="bold")
+        table = Table(
+            title=f"Bóveda · {self._url}", title_justify="left", title_style="bold", box=None, header_style="bold"
+        )
         for heading in ("process", "kind", "state", "pid", "restarts", "address"):
             table.add_column(heading, justify="right" if heading in ("pid", "restarts") else "left")
         for child in children:

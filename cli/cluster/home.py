@@ -14,6 +14,7 @@ from common.errors import Conflict
 SOCKET_MAX = 107
 """Longest path of a Unix socket, bytes (sun_path of Linux without its final zero)."""
 
+_FOLDERS = ("nodes", "queue", "beat")
 # Everything that any part of Bóveda puts into a home. Emptying it deletes these and nothing that a user put beside.
 _OURS = (
     *("nodes", "queue", "beat", "api-metrics", "credentials", "logs"),
@@ -65,7 +66,7 @@ class Home:
 
     def make(self) -> None:
         """The folders that every start needs."""
-        for folder in (self.path, self.credentials, self.logs, self.path / "queue", self.path / "beat"):
+        for folder in (self.path, self.credentials, self.logs, *(self.path / name for name in _FOLDERS)):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def socket(self) -> Path:

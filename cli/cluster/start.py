@@ -38,6 +38,7 @@ class Wanted:
 
 def up(settings: Settings, wanted: Wanted) -> int:
     """The exit status. Conflict, ConfigurationError before anything is started."""
+    os.umask(0o077)  # nothing in the home is anybody else's
     home = Home.of(settings.home)
     _make(home)
     lock = HomeLock(home)

@@ -236,7 +236,9 @@ class Nodes(Protocol):
     def all(self) -> Sequence[Node]: ...
 
     def register(self, specs: Sequence[NodeSpec]) -> None:
-        """Insert names that are not there yet as `new`, and nothing else. Conflict: endpoint and bucket in use."""
+        """Insert names that are not there yet as `new`; a known name may have moved to another endpoint, where its
+        identity shows that it is the same. Nothing else changes. Conflict: endpoint and bucket in use.
+        """
 
     def totals(self) -> Mapping[str, NodeTotals]:
         """By node id."""

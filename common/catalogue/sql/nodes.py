@@ -54,10 +54,13 @@ class SqlNodes:
     def register(self, specs: Sequence[NodeSpec]) -> None:
         def work(connection: Connection) -> None:
             now = self._database.now(connection)
-            known = set(connection.execute(select(nodes.c.name)).scalars())
+            known = {row.name: row.endpoint for row in connection.execute(select(nodes.c.name, nodes.c.endpoint))}
             for spec in specs:
                 if spec.name not in known:
                     _insert(connection, spec, now)
+                elif spec.endpoint != known[spec.name]:
+                    moved = update(nodes).where(nodes.c.name == spec.name)
+                    connection.execute(moved.values(endpoint=spec.endpoint))
 
         try:
             self._database.write(work)

@@ -1,0 +1,112 @@
+"""A whole embedded cluster, run by the command as its user runs it, in a home and on ports of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.cluster.servers import NodeKind
+from tests.conftest import any_kind
+from tests.servers import free_port, wait_until
+
+UP_SECONDS = 180.0
+
+
+class Cluster:
+    """The command `boveda` with the environment of one home."""
+
+    def __init__(self, home: Path, **settings: str) -> None:
+        self.home = home
+        self.port, self.flower_port = free_port(), free_port()
+        self.settings = {
+            "BOVEDA_HOME": str(home),
+            "BOVEDA_PORT": str(self.port),
+            "BOVEDA_FLOWER_PORT": str(self.flower_port),
+            **settings,
+        }
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def run(self, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "cli.main", *arguments],
+            env={**os.environ, **self.settings},
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=UP_SECONDS,
+            check=False,
+        )
+
+    def done(self, *arguments: str) -> str:
+        """The output of a command that has to succeed."""
+        ran = self.run(*arguments)
+        assert ran.returncode == 0, f"{arguments}: {ran.stdout}{ran.stderr}"
+        return ran.stdout
+
+    def up(self, *arguments: str) -> str:
+        return self.done("up", "--detach", *arguments)
+
+    def document(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.done("cluster", "--json"))
+        return document
+
+    def processes(self) -> dict[str, dict[str, Any]]:
+        return {process["name"]: process for process in self.document()["processes"]}
+
+    def pid(self, name: str) -> int | None:
+        pid: int | None = self.processes()[name]["pid"]
+        return pid
+
+    @property
+    def supervisor(self) -> int:
+        return int(json.loads((self.home / "cluster.json").read_text())["supervisor"]["pid"])
+
+    def kill_supervisor(self) -> None:
+        pid = self.supervisor
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not alive(pid), what="the supervisor is gone")
+
+
+def alive(pid: int | None) -> bool:
+    """Whether the process is there and more than its remains."""
+    try:
+        return pid is not None and Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+Clusters = Callable[..., Cluster]
+
+
+@pytest.fixture
+def clusters() -> Iterator[Clusters]:
+    """`clusters(home=None, **settings)`; whatever still runs at the end is ended, and its home deleted."""
+    folder = Path(tempfile.mkdtemp(prefix="boveda-test-"))
+    made: list[Cluster] = []
+
+    def make(home: Path | None = None, **settings: str) -> Cluster:
+        made.append(Cluster(home or folder / f"home{len(made) + 1}", **settings))
+        return made[-1]
+
+    yield make
+    for cluster in made:
+        cluster.run("down")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def kind() -> NodeKind:
+    return any_kind()

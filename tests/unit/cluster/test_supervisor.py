@@ -1,0 +1,255 @@
+"""The supervisor with processes that stand in for servers: order, requests, signals, a hung holder of the lock."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cli.cluster import control, state
+from cli.cluster.home import Home, HomeLock
+from cli.cluster.lockwatch import stuck_holder
+from cli.cluster.plan import Plan, Spec
+from cli.cluster.processes import Identity
+from common.errors import Conflict, NotAllowed, Unavailable
+from tests.servers import free_port
+from tests.unit.cluster.fakes import DEAF, SLEEPS, serving, spec, until
+
+PROGRAM = """
+import sys, pickle
+from pathlib import Path
+from cli.cluster.board import Plain
+from cli.cluster.supervisor import Supervisor
+plan = pickle.loads(Path(sys.argv[1]).read_bytes())
+sys.exit(Supervisor(plan, Plain(plan.url, plan.home.log("cluster"), quiet=True)).run())
+"""
+
+
+class Run:
+    """A supervisor in a process of its own, as it always is."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.home = plan.home
+        self.home.make()
+        packed = self.home.path / "plan"
+        packed.write_bytes(pickle.dumps(plan))
+        self.process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(packed)], start_new_session=True)
+
+    @property
+    def log(self) -> str:
+        path = self.home.log("cluster")
+        return path.read_text() if path.exists() else ""
+
+    @property
+    def rows(self) -> dict[str, state.Row]:
+        found = state.read(self.home)
+        return {row.name: row for row in found.rows} if found else {}
+
+    def ask(self, action: str, name: str) -> None:
+        found = state.read(self.home)
+        assert found is not None
+        control.ask(found.control, action, name)
+
+    def pid(self, name: str) -> int | None:
+        row = self.rows.get(name)
+        return row.identity.pid if row and row.identity else None
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    """Two servers, two things to do first, an API that is ready and two more processes."""
+    home = Home.of(tmp_path / "home")
+    home.make()
+    port = free_port()
+    for path in ("healthz", "readyz"):
+        (home.logs / path).write_text("{}")
+    setup = [spec(home.logs, "migrate", "exit 0", "setup"), spec(home.logs, "keys", "exit 0", "setup")]
+    ours = [serving(home.logs, "api", port), spec(home.logs, "worker1", SLEEPS), spec(home.logs, "beat", SLEEPS)]
+    return Plan(
+        home, f"http://127.0.0.1:{port}", "localhost", [_server(home, "node1"), _server(home, "queue")], setup, ours
+    )
+
+
+def _server(home: Home, name: str) -> Spec:
+    return serving(home.logs, name, free_port(), "node")
+
+
+@pytest.fixture
+def run(plan: Plan) -> Iterator[Run]:
+    started = Run(plan)
+    yield started
+    if started.process.poll() is None:
+        started.end()
+
+
+def _replaced(specs: Sequence[Spec], new: Spec) -> list[Spec]:
+    return [new if old.name == new.name else old for old in specs]
+
+
+def test_everything_is_started_in_order_and_ended_in_order(run: Run) -> None:
+    until(lambda: "up at" in run.log)
+    started = [line.split()[2] for line in run.log.splitlines() if "started" in line]
+    assert started == ["node1:", "queue:", "api:", "worker1:", "beat:"]
+    pids = [run.pid(name) for name in run.rows]
+    assert all(pids)
+    assert run.end() == 0
+    ended = [line.split()[2] for line in run.log.splitlines() if "stopped" in line]
+    assert ended[0] == "api:"
+    assert set(ended[1:3]) == {"worker1:", "beat:"}
+    assert set(ended[3:]) == {"node1:", "queue:"}
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert all(row.identity is None for row in run.rows.values())
+
+
+def test_what_dies_comes_back_and_what_was_stopped_or_killed_does_not(run: Run) -> None:
+    until(lambda: "up at" in run.log)
+    first = run.pid("worker1")
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    until(lambda: run.pid("worker1") not in (None, first))
+    assert run.rows["worker1"].restarts == 1
+    for action in ("stop", "kill"):
+        run.ask(action, "worker1")
+        until(lambda: run.pid("worker1") is None)
+        run.ask("start", "worker1")
+        until(lambda: run.pid("worker1") is not None)
+    run.ask("stop", "worker1")
+    until(lambda: run.pid("worker1") is None)
+    time_of = run.home.state.stat().st_mtime_ns
+    run.ask("stop", "worker1")  # once more changes nothing
+    assert run.pid("worker1") is None
+    assert run.home.state.stat().st_mtime_ns == time_of
+    with pytest.raises(NotAllowed):
+        run.ask("stop", "nobody")
+    with pytest.raises(NotAllowed):
+        run.ask("dance", "worker1")
+
+
+def test_nothing_of_ours_is_started_when_what_must_be_done_first_fails(plan: Plan) -> None:
+    broken = spec(plan.home.logs, "migrate", "echo the reason; exit 1", "setup")
+    run = Run(replace(plan, setup=_replaced(plan.setup, broken)))
+    assert run.process.wait(20) == 1
+    assert "migrate failed" in run.log
+    assert "the reason" in run.log
+    assert "api: started" not in run.log
+    assert all(row.identity is None for row in run.rows.values())
+
+
+def test_a_second_signal_ends_even_what_does_not_want_to_at_once(plan: Plan) -> None:
+    deaf = spec(plan.home.logs, "worker1", DEAF, grace=600)
+    run = Run(replace(plan, ours=_replaced(plan.ours, deaf)))
+    until(lambda: "up at" in run.log)
+    pid = run.pid("worker1")
+    run.process.send_signal(signal.SIGINT)
+    until(lambda: "beat: stopped" in run.log)
+    time.sleep(0.6)  # a signal that comes sooner is taken for the same one twice
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(20) == 0
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_whoever_keeps_the_catalogues_lock_is_ended_if_it_is_ours(plan: Plan) -> None:
+    lock = plan.home.writer_lock
+    program = (
+        f"import fcntl, os, time; f = open({str(lock)!r}, 'w'); fcntl.flock(f, fcntl.LOCK_EX);"
+        "f.write(str(os.getpid())); f.flush(); os.utime(f.fileno(), (1, 1)); time.sleep(600)"
+    )
+    holder = spec(plan.home.logs, "worker1", f'exec {sys.executable} -c "{program}"')
+    run = Run(replace(plan, ours=_replaced(plan.ours, holder)))
+    until(lambda: "keeps the catalogue's lock" in run.log)
+    until(lambda: run.rows["worker1"].restarts > 0)
+    assert run.end() == 0
+
+
+def test_a_lock_is_stuck_only_when_it_is_held_and_old(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.db.lock"
+    assert stuck_holder(path) is None
+    path.write_text("42\n")
+    written = path.stat().st_mtime
+    assert stuck_holder(path, written + 11) is None, "left by a killed holder: nobody has it"
+    with path.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert stuck_holder(path, written + 9) is None
+        assert stuck_holder(path, written + 11) == 42
+        file.truncate(0)
+        assert stuck_holder(path, written + 11) is None
+
+
+def test_a_home_is_held_by_one_until_that_one_is_gone(tmp_path: Path) -> None:
+    home = Home.of(tmp_path)
+    first, second = HomeLock(home), HomeLock(home)
+    first.take()
+    with pytest.raises(Conflict):
+        second.take()
+    first.leave()
+    second.take()
+    second.leave()
+
+
+def test_a_path_too_long_for_a_socket_gives_a_private_folder_that_goes_with_it(tmp_path: Path) -> None:
+    home = Home.of(tmp_path / ("x" * 120))
+    path = home.socket()
+    assert len(os.fsencode(path)) <= 107
+    assert path.parent.stat().st_mode & 0o077 == 0
+    done: list[control.Request] = []
+
+    def refuse(request: control.Request) -> str:
+        done.append(request)
+        return "no"
+
+    def serve() -> None:
+        while not done:
+            listener.serve()
+
+    listener = control.Listener(path, refuse)
+    assert path.stat().st_mode & 0o077 == 0
+    server = threading.Thread(target=serve)
+    server.start()
+    with pytest.raises(NotAllowed):
+        control.ask(str(path), "stop", "api")
+    server.join()
+    assert done == [control.Request("stop", "api")]
+    listener.close()
+    assert not path.parent.exists()
+    with pytest.raises(Unavailable):
+        control.ask(str(path), "stop", "api")
+
+
+def test_wiping_leaves_what_is_not_ours(tmp_path: Path) -> None:
+    home = Home.of(tmp_path / "home")
+    home.make()
+    (home.path / "catalogue.db-wal").write_text("")
+    (home.path / "thesis.txt").write_text("mine")
+    assert home.wipe() == ["thesis.txt"]
+    assert (home.path / "thesis.txt").read_text() == "mine"
+    (home.path / "thesis.txt").unlink()
+    assert home.wipe() == []
+    assert not home.path.exists()
+
+
+def test_the_state_says_a_pid_only_while_that_process_lives(tmp_path: Path) -> None:
+    me = Identity.of(os.getpid())
+    row = state.Row("api", "api", me, None, "/d", "/l", None, None, "", "running", 0)
+    assert row.document()["pid"] == os.getpid()
+    home = Home.of(tmp_path)
+    state.write(home, state.ClusterState("http://x", "/s", me, [row]))
+    assert state.read(home) == state.ClusterState("http://x", "/s", me, [row])
+    assert home.state.stat().st_mode & 0o077 == 0
+    gone = state.Row("api", "api", Identity(os.getpid(), "boot:1"), None, "/d", "/l", None, None, "", "running", 0)
+    assert gone.document()["pid"] is None
+    assert json.loads(home.state.read_text())["rows"][0]["identity"]["pid"] == os.getpid()
