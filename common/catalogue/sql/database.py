@@ -2,8 +2,8 @@
 
 Reading is autocommit. Writing is one transaction given as a function, so that it can be run again:
 
-- SQLite: a process lock, then a file lock, both polled for at most 2 s in all, then BEGIN IMMEDIATE. SQLite's own busy
-  handler sleeps up to 100 ms at a time, which made the p99 of a loaded store. The lock file names its holder's pid.
+- SQLite: under a lock of our own, then BEGIN IMMEDIATE (`writer`). Its own busy handler sleeps up to 100 ms at a time,
+  which made the p99 of a loaded store.
 - PostgreSQL: READ COMMITTED; 40001 and 40P01 are repeated 10 times with 5 to 100 ms of jitter.
 
 A COMMIT whose answer is lost is in doubt. `write(..., landed=...)` then looks for up to 5 s: under the writer lock on
@@ -12,75 +12,27 @@ SQLite, by `pg_xact_status` of the transaction's id on PostgreSQL.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from sqlalchemy import Connection, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from common.catalogue.sql.writer import LOCK_SECONDS, GroupWriter, WriterLock
 from common.errors import CatalogueUnavailable, OutcomeUnknown
 
 T = TypeVar("T")
 
-LOCK_SECONDS = 2.0
-LOCK_POLL_SECONDS = 0.0005
 REPEATS = 10
 DOUBT_SECONDS = 5.0
 POOL_SIZE = 16
 REPEATABLE = ("40001", "40P01")
-
-
-class WriterLock:
-    """One writer at a time, over all threads and processes of a host."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._threads = threading.Lock()
-        self._file: int | None = None
-        self._pid = 0
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        end = time.monotonic() + LOCK_SECONDS
-        if not self._threads.acquire(timeout=LOCK_SECONDS):
-            raise CatalogueUnavailable("the catalogue is busy")
-        try:
-            file = self._opened()
-            self._take(file, end)
-            try:
-                yield
-            finally:
-                os.ftruncate(file, 0)
-                fcntl.flock(file, fcntl.LOCK_UN)
-        finally:
-            self._threads.release()
-
-    def _take(self, file: int, end: float) -> None:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise CatalogueUnavailable("the catalogue is busy") from None
-                time.sleep(LOCK_POLL_SECONDS)
-        os.pwrite(file, b"%d\n" % os.getpid(), 0)
-
-    def _opened(self) -> int:
-        # A descriptor that came through a fork would share its lock with the parent.
-        if self._file is None or self._pid != os.getpid():
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._pid = os.getpid()
-        return self._file
 
 
 class Database:
@@ -92,7 +44,7 @@ class Database:
         self._clock = clock
         if self.sqlite:
             database = parsed.database or ""
-            self._lock = WriterLock(Path(database + ".lock"))
+            self._lock = WriterLock(Path(database))
             self.engine = create_engine(
                 parsed,
                 pool_size=POOL_SIZE,
@@ -100,6 +52,7 @@ class Database:
                 connect_args={"check_same_thread": False, "isolation_level": None, "timeout": LOCK_SECONDS},
             )
             event.listen(self.engine, "connect", _prepare_sqlite)
+            self._writer = GroupWriter(self.engine, self._lock)
             self.reading = self.engine
         else:
             parsed = parsed.set(drivername="postgresql+psycopg")
@@ -122,7 +75,7 @@ class Database:
 
     def writer_lock(self) -> AbstractContextManager[None]:
         """SQLite's writer lock alone, for work that makes its own transactions."""
-        return self._lock.held()
+        return self._lock.held(time.monotonic() + LOCK_SECONDS)
 
     def now(self, connection: Connection) -> float:
         if self.sqlite:
@@ -145,24 +98,14 @@ class Database:
         """Run one writing transaction. `landed` tells, from a fresh look, whether its effect is there."""
         for attempt in range(1, REPEATS + 1):
             try:
-                return self._write_sqlite(work, landed) if self.sqlite else self._write_postgres(work, landed)
+                if self.sqlite:
+                    return cast(T, self._writer.write(work, landed))
+                return self._write_postgres(work, landed)
             except (SQLAlchemyError, PoolTimeout) as error:
                 if attempt == REPEATS or not (_repeatable(error) or (attempt < 3 and _disconnected(error))):
                     raise _translated(error) from error
                 time.sleep(random.uniform(0.005, 0.1))  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable")
-
-    def _write_sqlite(self, work: Callable[[Connection], T], landed: Callable[[Connection], bool] | None) -> T:
-        with self._lock.held(), self.engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            result = work(connection)
-            try:
-                connection.commit()
-            except DBAPIError as error:
-                connection.rollback()
-                if landed is None or not landed(connection):
-                    raise _translated(error) from error
-            return result
 
     def _write_postgres(self, work: Callable[[Connection], T], landed: Callable[[Connection], bool] | None) -> T:
         with self.engine.connect() as connection:
