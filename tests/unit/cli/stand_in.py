@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,6 +40,13 @@ def problem(status: int, detail: str) -> Reply:
     return Reply(status, content, {"Content-Type": "application/problem+json; charset=utf-8"})
 
 
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that gives up is part of the tests, and no news."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class StandIn:
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -57,7 +65,7 @@ class StandIn:
 
             def log_message(self, *args: object) -> None: ...
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
