@@ -9,8 +9,8 @@ from flask import Blueprint, Response, request
 
 from api.conditionals import guards
 from api.documents import answer, copies_of
+from api.downloads import download
 from api.multipart import FormFile
-from api.objects import download
 from api.openapi import documented
 from api.routing import decode_name
 from api.schemas import Carga, Eliminado

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from api import worker
-from api.worker import PacedUnreader
+from api import pacing
+from api.pacing import PacedUnreader
 
 Pair = tuple[socket.socket, PacedUnreader]
 
 
 @pytest.fixture
 def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
-    monkeypatch.setattr(worker, "RATE_SECONDS", 0.3)
+    monkeypatch.setattr(pacing, "RATE_SECONDS", 0.3)
     client, server = socket.socketpair()
     yield client, PacedUnreader(server, idle=0.2)
     client.close()
