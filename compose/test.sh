@@ -65,7 +65,7 @@ head -c 20000000 /dev/urandom > "$work/first"
 head -c 70000 /dev/urandom > "$work/second"
 
 say "build and start"
-docker compose up -d --build --wait --wait-timeout 300 --quiet-pull > "$work/up.log" 2>&1 ||
+docker compose up -d --build --wait --wait-timeout 420 --quiet-pull > "$work/up.log" 2>&1 ||
   { tail -40 "$work/up.log"; fail "it does not come up"; }
 url=http://$(docker compose port nginx 8080)
 until_true 60 "ready for uploads" is_ready
