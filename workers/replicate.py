@@ -4,13 +4,17 @@
 2. Read each blob once, whole, from a copy that is right (see `sources`).
 3. Put it to all its targets side by side; a 2xx is enough for `stored`. A row that was tried before may have been put
    after all: that copy is read whole and compared first.
-4. Each row is ended as soon as its own put is known; a slow target holds up neither the others nor the next blob.
+4. Each row is ended as soon as its own put is known. A slow target holds up neither the others, nor the next blob, nor
+   the task: what takes longer than a second goes on without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future, wait
+from typing import Final
+
+import structlog
 
 from common.blobstore.base import Deadline
 from common.errors import BlobStoreError, CopiesUnreachable, NodeBusy, ObjectDamaged
@@ -20,34 +24,37 @@ from workers.claims import BUSY_SECONDS, Claims, LeaseOver, by_blob
 from workers.share import NodeShare
 from workers.sources import Sources, WrongBytes, read_whole
 
+LOG = structlog.get_logger(__name__)
+PATIENCE_SECONDS: Final = 1.0
+
 
 class Replicate:
-    def __init__(self, claims: Claims, sources: Sources, nodes: Nodes, share: NodeShare, pool: Executor) -> None:
+    """`puts`: the share of each node in calls in flight; `pool` runs them."""
+
+    def __init__(self, claims: Claims, sources: Sources, nodes: Nodes, puts: NodeShare, pool: Executor) -> None:
         self._claims = claims
         self._sources = sources
         self._nodes = nodes
-        self._share = share
+        self._share = puts
         self._pool = pool
 
-    def __call__(self, blob_ids: Sequence[str]) -> int:
-        """How many rows were claimed, whatever their ends."""
+    def __call__(self, blob_ids: Sequence[str], patience: float | None = PATIENCE_SECONDS) -> int:
+        """How many rows were claimed, whatever their ends. `patience` None: all puts are waited for."""
         claimed = self._claims.take(CopyAction.REPLICATE, blob_ids)
         if not claimed:
             return 0
-        puts: list[Future[None]] = []
+        puts: dict[int, Future[None]] = {}
         busy: set[str] = set()
         try:
             for targets in by_blob(claimed):
-                puts += self._blob(targets, busy)
-            wait(puts)
+                self._blob(targets, busy, puts)
+            wait(puts.values(), patience)
         finally:
-            self._claims.abandon(claimed)
+            self._claims.abandon(claim for claim in claimed if claim.copy_id not in puts)
         self._claims.settle()
-        for put in puts:
-            put.result()
         return len(claimed)
 
-    def _blob(self, targets: Sequence[Claim], busy: set[str]) -> list[Future[None]]:
+    def _blob(self, targets: Sequence[Claim], busy: set[str], puts: dict[int, Future[None]]) -> None:
         """Start the puts of one blob. `busy`: nodes that had no slot free for this task; they are not waited for."""
         for claim in targets:
             if claim.node_id in busy:
@@ -55,8 +62,7 @@ class Replicate:
         targets = [claim for claim in targets if claim.node_id not in busy]
         data = self._read(targets) if targets else None
         if data is None:
-            return []
-        puts = []
+            return
         for claim in targets:
             try:
                 self._share.take(claim.node_id)
@@ -64,8 +70,7 @@ class Replicate:
                 busy.add(claim.node_id)
                 self._claims.released(claim, BUSY_SECONDS)
             else:
-                puts.append(self._pool.submit(self._put, claim, data))
-        return puts
+                puts[claim.copy_id] = self._pool.submit(self._put, claim, data)
 
     def _read(self, targets: Sequence[Claim]) -> bytes | None:
         try:
@@ -93,8 +98,11 @@ class Replicate:
             pass
         except BlobStoreError as error:
             self._claims.failed_with(claim, error)
+        except Exception:  # the edge of a thread whose task may have gone on
+            LOG.exception("put_unexpected", blob=claim.blob.id, node=claim.node_id)
         finally:
             self._share.give(claim.node_id)
+            self._claims.abandon([claim])
 
     def _there(self, claim: Claim, deadline: Deadline) -> bool:
         try:

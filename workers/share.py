@@ -1,4 +1,4 @@
-"""No node may hold more than a third of a worker's threads: the others' copies must go on while one is slow."""
+"""No node may hold more than its share of a worker: the others' copies must go on while one is slow."""
 
 from __future__ import annotations
 
@@ -6,33 +6,34 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Condition
 from typing import Final
 
 from common.errors import NodeBusy
 
-# A node that is well gives a slot back within milliseconds.
-PATIENCE_SECONDS: Final = 0.25
+# A node that is well gives a slot back within milliseconds, even when all threads want one.
+PATIENCE_SECONDS: Final = 1.0
+BUSY_SECONDS: Final = 2.0
 
 
 class NodeShare:
-    """Slots for calls in flight, a third of the process's threads for each node (at least one)."""
+    """Slots for calls in flight, `limit` for each node. Who finds none waits for one, but not for long; when that was
+    in vain, nobody else waits for this node during the next two seconds."""
 
-    def __init__(self, threads: int, patience: float = PATIENCE_SECONDS) -> None:
-        self.limit = max(1, threads // 3)
+    def __init__(self, limit: int, patience: float = PATIENCE_SECONDS, busy: float = BUSY_SECONDS) -> None:
+        self.limit = max(1, limit)
         self._patience = patience
+        self._busy = busy
         self._free = Condition()
         self._used: Counter[str] = Counter()
+        self._busy_until: dict[str, float] = {}
 
     def take(self, node_id: str) -> None:
-        """Wait shortly for a slot; NodeBusy if none came free."""
-        until = time.monotonic() + self._patience
+        """NodeBusy if no slot came free."""
         with self._free:
-            while self._used[node_id] >= self.limit:
-                left = until - time.monotonic()
-                if left <= 0:
-                    raise NodeBusy("the node already holds its share of this worker")
-                self._free.wait(left)
+            if self._used[node_id] >= self.limit:
+                self._wait(node_id)
             self._used[node_id] += 1
 
     def give(self, node_id: str) -> None:
@@ -47,3 +48,26 @@ class NodeShare:
             yield
         finally:
             self.give(node_id)
+
+    def _wait(self, node_id: str) -> None:
+        until = time.monotonic() + self._patience
+        if self._busy_until.get(node_id, 0.0) < time.monotonic():
+            while (left := until - time.monotonic()) > 0:
+                self._free.wait(left)
+                if self._used[node_id] < self.limit:
+                    return
+            self._busy_until[node_id] = time.monotonic() + self._busy
+        raise NodeBusy("the node already holds its share of this worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """`threads`: calls that a task waits for, a third of the worker's threads for each node. `puts`: calls that run on
+    by themselves, each with a blob in memory."""
+
+    threads: NodeShare
+    puts: NodeShare
+
+    @classmethod
+    def of(cls, threads: int) -> Shares:
+        return cls(NodeShare(threads // 3), NodeShare(threads // 2))

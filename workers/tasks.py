@@ -7,7 +7,7 @@ the process's edge, shows as failed in Flower, and is left to the sweep: the row
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from celery import Celery, signals
@@ -15,7 +15,10 @@ from celery import Celery, signals
 from common import telemetry
 from common.errors import BovedaError
 from common.jobs.base import TaskName
-from workers.wiring import Process, Worker
+from workers.process import Process
+
+if TYPE_CHECKING:
+    from workers.wiring import Worker
 
 LOG = structlog.get_logger(__name__)
 

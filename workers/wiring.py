@@ -1,4 +1,4 @@
-"""The composition root of a worker process: built once, at the first use, after the pool has started."""
+"""The composition root of a worker process."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Event, Lock
+from threading import Event
 
-from common import telemetry
 from common.catalogue.base import Catalogue
 from common.catalogue.sql import open_catalogue
 from common.jobs.base import JobQueue
@@ -17,20 +16,20 @@ from common.jobs.buffered import BufferedEnqueuer
 from common.jobs.celery import CeleryQueue
 from common.nodes import Nodes
 from common.objects import JobKind, new_id
-from common.settings import Settings, load
+from common.settings import Settings
 from workers.claims import Claims
 from workers.delete import Delete
 from workers.ends import EndWriter
 from workers.jobs import RunJob
 from workers.leases import HeldLeases
+from workers.process import DEFAULT_THREADS
 from workers.repair import Repair
 from workers.replicate import Replicate
-from workers.share import NodeShare
+from workers.share import Shares
 from workers.sources import Sources
 from workers.sweep import Sweep
 from workers.verify import Verify
 
-DEFAULT_THREADS = 8
 PUT_THREADS = 32
 
 
@@ -62,12 +61,12 @@ def assemble(
     enqueuer = BufferedEnqueuer(queue)
     # Its threads are bounded by the nodes' shares; idle ones cost nothing.
     pool = ThreadPoolExecutor(PUT_THREADS, thread_name_prefix="put")
-    share = NodeShare(threads)
+    shares = Shares.of(threads)
     claims = Claims(catalogue, nodes, held, ends, settings)
-    sources = Sources(catalogue, nodes, share, enqueuer, claims)
-    replicate = Replicate(claims, sources, nodes, share, pool)
-    verify = Verify(claims, sources, nodes, share)
-    repair = Repair(catalogue, nodes, share, (verify, replicate))
+    sources = Sources(catalogue, nodes, shares.threads, enqueuer, claims)
+    replicate = Replicate(claims, sources, nodes, shares.puts, pool)
+    verify = Verify(claims, sources, nodes, shares.threads)
+    repair = Repair(catalogue, nodes, shares.threads, (verify, lambda blob_ids: replicate(blob_ids, None)))
     for part in (held, ends, enqueuer):
         part.start()
 
@@ -80,7 +79,7 @@ def assemble(
     return Worker(
         replicate=replicate,
         verify=verify,
-        delete=Delete(claims, nodes, share),
+        delete=Delete(claims, nodes, shares.threads),
         run_job=RunJob(catalogue, held, {JobKind.REPAIR: repair}, lambda: not leaving.is_set()),
         sweep=Sweep(catalogue, queue, settings),
         leave=leaving.set,
@@ -104,30 +103,3 @@ def build(settings: Settings, threads: int) -> Worker:
         catalogue.close()
 
     return Worker(worker.replicate, worker.verify, worker.delete, worker.run_job, worker.sweep, worker.leave, stop)
-
-
-class Process:
-    """The one Worker of this process."""
-
-    def __init__(self) -> None:
-        self.threads = DEFAULT_THREADS
-        self._lock = Lock()
-        self._worker: Worker | None = None
-
-    def worker(self) -> Worker:
-        with self._lock:
-            if self._worker is None:
-                settings = load()
-                telemetry.configure(settings.log_level, settings.log_format)
-                self._worker = build(settings, self.threads)
-            return self._worker
-
-    def leave(self) -> None:
-        if self._worker is not None:
-            self._worker.leave()
-
-    def stop(self) -> None:
-        with self._lock:
-            worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.stop()

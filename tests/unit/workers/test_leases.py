@@ -34,8 +34,8 @@ def test_a_renewed_lease_is_not_expired_by_the_sweep(rig: Rig) -> None:
 
 def test_one_thread_renews_all_by_itself(rig: Rig) -> None:
     rig.put("a")
-    leases = held(rig, seconds=0.3)
-    claims = rig.catalogue.copies.claim(CopyAction.REPLICATE, rig.blob_ids("a"), rig.ids, "w", 0.3)
+    leases = held(rig, seconds=3)
+    claims = rig.catalogue.copies.claim(CopyAction.REPLICATE, rig.blob_ids("a"), rig.ids, "w", 3)
     leases.hold(claims, time.monotonic())
     leases.start()
     first = leases.left(claims[0])

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import threading
 
-import pytest
-
 from common.errors import NodeError, NodeReadOnly
 from common.jobs.base import Queue, TaskName
 from common.objects import NodeHealth, NodeMode, Preconditions, blob_name
@@ -110,22 +108,34 @@ def test_a_failing_target_holds_up_no_other(rig: Rig) -> None:
 
 
 def test_a_slow_target_holds_up_no_other_blob(rig: Rig) -> None:
-    """Two puts hang on one node: the others' copies are all made meanwhile."""
+    """Some puts hang on one node: the others' copies are all made meanwhile, and the task does not wait for it."""
     rig.put("a", blobs=10)
     ids = rig.blob_ids("a")
     go_on = threading.Event()
     rig.nodes.stores[rig.ids[1]].faults.before = lambda operation, _: blocked(go_on)
-    task = threading.Thread(target=rig.worker.replicate, args=(ids,))
-    task.start()
     try:
-        until(lambda: all(rig.on_nodes(blob)[2] is not None for blob in ids))
-        until(lambda: all(rig.details("a")[n, rig.ids[2]].state.value == "stored" for n in range(10)))
+        rig.worker.replicate(ids)
+        rows = rig.details("a")
+        assert all(rows[number, rig.ids[2]].state.value == "stored" for number in range(10))
     finally:
         go_on.set()
-        task.join()
+    until(lambda: sum(rig.details("a")[n, rig.ids[1]].state.value == "stored" for n in range(10)) == 4)
     rows = rig.details("a")
     slow = [rows[number, rig.ids[1]] for number in range(10)]
-    assert sorted((row.state.value, row.attempts) for row in slow) == [("missing", 0)] * 8 + [("stored", 0)] * 2
+    assert sorted((row.state.value, row.attempts) for row in slow) == [("missing", 0)] * 6 + [("stored", 0)] * 4
+
+
+def test_nodes_that_are_well_are_not_called_busy_under_load(rig: Rig) -> None:
+    for store in rig.nodes.stores.values():
+        store.faults.slow = 0.005
+    rig.put("a", blobs=160)
+    ids = rig.blob_ids("a")
+    threads = [threading.Thread(target=rig.worker.replicate, args=(ids[n : n + 20],)) for n in range(0, 160, 20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {row.state.value for row in rig.details("a").values()} == {"stored"}
 
 
 def test_twelve_node_errors_make_a_dead_letter_with_the_last_error_kept(rig: Rig) -> None:
@@ -254,8 +264,7 @@ def test_an_unexpected_error_leaves_the_row_to_the_sweep_and_harms_no_other(rig:
         raise RuntimeError("a bug")
 
     rig.nodes.stores[rig.ids[1]].faults.before = break_
-    with pytest.raises(RuntimeError, match="a bug"):
-        rig.worker.replicate([blob])
+    rig.worker.replicate([blob])
     assert rig.states("a") == ["stored", "missing", "stored"]
     rig.nodes.stores[rig.ids[1]].faults.before = None
     rig.clock.now += 61
