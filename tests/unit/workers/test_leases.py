@@ -36,7 +36,7 @@ def test_one_thread_renews_all_by_itself(rig: Rig) -> None:
     rig.put("a")
     leases = held(rig, seconds=3)
     claims = rig.catalogue.copies.claim(CopyAction.REPLICATE, rig.blob_ids("a"), rig.ids, "w", 3)
-    leases.hold(claims, time.monotonic())
+    leases.hold(claims, time.monotonic() - 1)
     leases.start()
     first = leases.left(claims[0])
     until(lambda: leases.left(claims[0]) > first)
