@@ -1,7 +1,8 @@
 """Publishing off the request: `enqueue` puts ids into a bounded buffer, a thread of its own publishes them.
 
-The first id after a quiet moment goes at once; while ids keep coming, they gather for `interval` seconds and go in
-messages of up to BATCH_IDS. After a failed publish the thread pauses, longer each time, and what it could not hand
+The first id after a quiet moment goes at once; while ids keep coming, they gather for `interval` seconds, and three
+times as long while many come, because a message costs a worker more than an id does; they go in messages of up to
+BATCH_IDS. After a failed publish the thread pauses, longer each time, and what it could not hand
 over stays in the buffer; a full buffer drops what comes (the sweep finds it in the catalogue). So a Redis that is dead
 or hangs costs a request one lock.
 """
@@ -22,6 +23,8 @@ from common.jobs.base import BATCH_IDS, Enqueuer, JobQueue, TaskName
 LOG = structlog.get_logger(__name__)
 
 INTERVAL_SECONDS: Final = 0.05
+MANY_IDS: Final = 4
+MANY_INTERVALS: Final = 3
 CAPACITY: Final = 10_000
 PAUSE_SECONDS: Final = (0.5, 1.0, 2.0, 4.0)
 STOP_SECONDS: Final = 3.0
@@ -50,6 +53,7 @@ class BufferedEnqueuer(Enqueuer):
         # Ids are keys: one that waits already is not queued twice, and order of arrival is kept.
         self._waiting: dict[TaskName, dict[str, None]] = {}
         self._count = 0
+        self._last_round = 0
         self._stop_at: float | None = None
         self._thread: Thread | None = None
 
@@ -72,6 +76,7 @@ class BufferedEnqueuer(Enqueuer):
     def enqueue(self, task: TaskName, ids: Sequence[str]) -> None:
         dropped = 0
         with self._changed:
+            was_empty = self._count == 0
             waiting = self._waiting.setdefault(task, {})
             for blob_id in ids:
                 if blob_id in waiting:
@@ -81,7 +86,8 @@ class BufferedEnqueuer(Enqueuer):
                     continue
                 waiting[blob_id] = None
                 self._count += 1
-            self._changed.notify()
+            if was_empty:  # otherwise the thread knows the moment of the next round already
+                self._changed.notify()
         if dropped:
             DROPPED.labels(task.value).inc(dropped)
 
@@ -95,7 +101,7 @@ class BufferedEnqueuer(Enqueuer):
 
     def _wait(self, last: float, failures: int) -> bool:
         """Until there is something to publish and the moment for it has come; False: end."""
-        pause = self._pauses[min(failures, len(self._pauses)) - 1] if failures else self._interval
+        pause = self._pauses[min(failures, len(self._pauses)) - 1] if failures else self._gathering()
         with self._changed:
             while True:
                 now = time.monotonic()
@@ -106,10 +112,14 @@ class BufferedEnqueuer(Enqueuer):
                     return True
                 self._changed.wait(left if self._count else None)
 
+    def _gathering(self) -> float:
+        return self._interval * (MANY_INTERVALS if self._last_round >= MANY_IDS else 1)
+
     def _publish_round(self) -> bool:
         """Publish what waits now; what the queue did not take waits on."""
         with self._changed:
             waiting, self._waiting = self._waiting, {}
+        self._last_round = sum(len(ids) for ids in waiting.values())
         batches = [(task, batch) for task, ids in waiting.items() for batch in _batches(list(ids))]
         for number, (task, ids) in enumerate(batches):
             if not self._publish(task, ids):

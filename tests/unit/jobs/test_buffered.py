@@ -95,6 +95,17 @@ def test_ids_that_follow_closely_gather_into_one_message(queue: Publishing, make
     assert queue.times[1] - queue.times[0] >= 0.19
 
 
+def test_while_many_ids_come_they_gather_three_times_as_long(queue: Publishing, make: Make) -> None:
+    enqueuer = make(interval=0.1)
+    for count in (4, 1, 1):
+        enqueuer.enqueue(R, [f"{len(queue.ids)}/{number}" for number in range(count)])
+        messages = len(queue.messages)
+        until(lambda messages=messages: len(queue.messages) > messages)  # type: ignore[misc]
+    first, second, third = queue.times
+    assert second - first >= 0.29
+    assert 0.09 <= third - second < 0.29
+
+
 def test_many_ids_go_in_messages_of_64(queue: Publishing, make: Make) -> None:
     make().enqueue(R, [str(number) for number in range(150)])
     until(lambda: len(queue.ids) == 150)
