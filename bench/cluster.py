@@ -16,7 +16,7 @@ from typing import Any
 
 import urllib3
 
-BOVEDA = [sys.executable, "-m", "cli"]
+BOVEDA = [sys.executable, "-m", "cli.main"]
 
 
 @dataclass(frozen=True)

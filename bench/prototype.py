@@ -10,6 +10,7 @@ Bóveda runs whole: three nodes, queue, API, workers, beat, Flower, all on this 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
@@ -36,6 +37,7 @@ REQUESTS = 1000
 CLIENTS = 10
 RAW_SECONDS = 4
 RAW_NAMES = 8000
+RAW_STORED = 1000
 LAG_UPLOADS = 100
 LAG_RATE = 20.0
 BOUNDARY = "boveda-bench-3f1c9a"
@@ -97,12 +99,15 @@ class RawNode:
             client.make_bucket("bench")
         self._puts, self._gets = folder / "puts", folder / "gets"
         names = [f"raw/{number:05}" for number in range(RAW_NAMES)]
-        for path, sign in (
-            (self._puts, client.presigned_put_object),
-            (self._gets, client.presigned_get_object),
+        stored = [f"stored/{number:05}" for number in range(RAW_STORED)]
+        for name in stored:
+            client.put_object("bench", name, io.BytesIO(bytes(SIZE)), SIZE)
+        for path, sign, chosen in (
+            (self._puts, client.presigned_put_object, names),
+            (self._gets, client.presigned_get_object, stored),
         ):
             day = timedelta(days=1)
-            path.write_text("\n".join(sign("bench", name, day).removeprefix(self.endpoint) for name in names))
+            path.write_text("\n".join(sign("bench", name, day).removeprefix(self.endpoint) for name in chosen))
 
     def put(self, body: Path) -> Load:
         return wrk(self.endpoint, "PUT", self._puts, body)
@@ -114,21 +119,22 @@ class RawNode:
 def copy_lag(url: str, body: bytes) -> list[float]:
     """Seconds from each upload's commit to its last copy, at LAG_RATE uploads a second; read from the copy rows."""
     http = urllib3.PoolManager(retries=False)
-    names = [f"lag-{number:04}" for number in range(LAG_UPLOADS)]
+    committed: dict[str, float] = {}
     start = time.monotonic()
-    for number, name in enumerate(names):
+    for number in range(LAG_UPLOADS):
+        name = f"lag-{number:04}"
         time.sleep(max(0.0, start + number / LAG_RATE - time.monotonic()))
         answer = http.request("PUT", f"{url}/v1/buckets/archivos/objects/{name}", body=body)
         if answer.status not in (200, 201):
             raise click.ClickException(f"upload of {name} answered {answer.status}")
+        committed[name] = _seconds(answer.json()["created_at"])
     end = time.monotonic() + 30
     lags: list[float] = []
-    for name in names:
+    for name in committed:
         while True:
-            document = http.request("GET", f"{url}/v1/buckets/archivos/copies/{name}").json()
-            copies = document["copies"]
+            copies = http.request("GET", f"{url}/v1/buckets/archivos/copies/{name}").json()["copies"]
             if all(copy["state"] == "stored" for copy in copies):
-                lags.append(max(_seconds(copy["stored_at"]) for copy in copies) - _seconds(document["created_at"]))
+                lags.append(max(_seconds(copy["stored_at"]) for copy in copies) - committed[name])
                 break
             if time.monotonic() > end:
                 raise click.ClickException(f"{name} has not all its copies after 30 s")
@@ -137,8 +143,6 @@ def copy_lag(url: str, body: bytes) -> list[float]:
 
 
 def _seconds(time_text: str) -> float:
-    from datetime import datetime
-
     return datetime.fromisoformat(time_text).timestamp()
 
 
@@ -208,7 +212,3 @@ def show(result: dict[str, object]) -> None:
         f"copy lag at {LAG_RATE:.0f} uploads/s over {lag['uploads']} uploads: "  # type: ignore[index]
         f"p50 {lag['p50']:.0f} ms, p99 {lag['p99']:.0f} ms, most {lag['max']:.0f} ms"  # type: ignore[index]
     )
-
-
-if __name__ == "__main__":
-    main()

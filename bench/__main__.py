@@ -1,0 +1,5 @@
+"""`make bench`."""
+
+from bench.prototype import main
+
+main()
