@@ -9,8 +9,6 @@ import os
 import secrets
 import socket
 
-from common.nodes import Nodes
-
 from api.auth import Guard
 from api.delete_object import DeleteObject
 from api.fetch_object import FetchObject
@@ -21,6 +19,7 @@ from common.catalogue.sql import open_catalogue
 from common.crypto.keyring import FileKeyring
 from common.jobs.buffered import BufferedEnqueuer
 from common.jobs.celery import CeleryQueue
+from common.nodes import Nodes
 from common.settings import Settings
 
 

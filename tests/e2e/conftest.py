@@ -11,5 +11,5 @@ from tests.cluster import Cluster, running_cluster
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with running_cluster(tmp_path_factory.mktemp("cluster") / "home") as running:
+    with running_cluster(tmp_path_factory.mktemp("cluster") / "home", BOVEDA_DOOM_DELAY="1") as running:
         yield running

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,5 +11,5 @@ from tests.cluster import Cluster, running_cluster
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with running_cluster(Path(tmp_path_factory.mktemp("faults")) / "home", BOVEDA_DOOM_DELAY="1") as running:
+    with running_cluster(tmp_path_factory.mktemp("faults") / "home", BOVEDA_DOOM_DELAY="1") as running:
         yield running

@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-from minio import Minio
-
 from tests.cluster import Cluster, wait
 from tests.faults.history import History
-
-
-def names_on(node: dict[str, str]) -> set[str]:
-    """The blobs that a node itself says it has."""
-    keys = json.loads(Path(node["credentials"]).read_text())
-    host = node["endpoint"].split("://")[1]
-    client = Minio(host, keys["access_key"], keys["secret_key"], secure=False, region="us-east-1")
-    return {str(found.object_name) for found in client.list_objects(node["bucket"], "blobs/", recursive=True)}
+from tests.nodes import DirectNode
 
 
 def copies(cluster: Cluster, key: str) -> list[dict[str, object]]:
@@ -50,7 +38,7 @@ def test_with_one_node_killed_uploads_and_downloads_go_on_and_its_copies_come_wh
     cluster.wait_converged()
     (node,) = [process for process in cluster.processes("node") if process["name"] == "node2"]
     wanted = {str(copy["blob_key"]) for key in history.acknowledged for copy in copies(cluster, key)}
-    assert wanted <= names_on(node)
+    assert wanted <= DirectNode(node).names()
 
 
 def test_with_two_of_three_nodes_killed_everything_that_converged_is_still_served(cluster: Cluster) -> None:

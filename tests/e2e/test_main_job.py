@@ -1,0 +1,149 @@
+"""The main job on the whole of it: upload, encrypt, store, replicate, download, repair, delete."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster import Cluster, running_cluster, wait
+from tests.nodes import DirectNode
+
+PLAIN = b"the quick brown fox jumps over the lazy dog, " * 400
+
+
+def copies(cluster: Cluster, key: str) -> list[dict[str, Any]]:
+    return list(cluster.ask("GET", f"/v1/buckets/archivos/copies/{key}").json()["copies"])
+
+
+def nodes(cluster: Cluster) -> dict[str, DirectNode]:
+    return {process["name"]: DirectNode(process) for process in cluster.processes("node")}
+
+
+def put_everywhere(cluster: Cluster, key: str, body: bytes) -> str:
+    """Upload, wait for all copies, and give the blob's name on the nodes."""
+    answer = cluster.put(key, body)
+    assert answer.status == 201
+    wait(lambda: {copy["state"] for copy in copies(cluster, key)} == {"stored"}, 30, "all copies")
+    (name,) = {copy["blob_key"] for copy in copies(cluster, key)}
+    return str(name)
+
+
+def test_three_nodes_hold_the_same_ciphertext_and_none_of_the_plaintext(cluster: Cluster) -> None:
+    name = put_everywhere(cluster, "fox", PLAIN)
+    held = [node.read(name) for node in nodes(cluster).values()]
+    assert held[0] == held[1] == held[2]
+    assert held[0] is not None
+    assert b"quick brown" not in held[0]
+    assert b"fox" not in name.encode()
+    assert cluster.get("fox").data == PLAIN
+
+
+def test_the_prototypes_lines_work_as_they_stand(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "Actividad.txt").write_bytes(PLAIN)
+
+    def curl(*arguments: str) -> str:
+        return subprocess.run(
+            ["curl", "-sS", "--fail", *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout
+
+    assert '"archivo"' in curl("-F", "archivo=@Actividad.txt", f"{cluster.url}/cargar")
+    curl(f"{cluster.url}/descargar/Actividad.txt", "--output", "descargado.txt")
+    assert (tmp_path / "descargado.txt").read_bytes() == PLAIN
+    assert '"mensaje"' in curl("-X", "DELETE", f"{cluster.url}/eliminar/Actividad.txt")
+    assert cluster.ask("GET", "/descargar/Actividad.txt").status == 404
+
+
+def test_flower_shows_the_tasks_by_name(cluster: Cluster) -> None:
+    put_everywhere(cluster, "for-flower", PLAIN)
+    flower = next(process["endpoint"] for process in cluster.processes("flower"))
+    outside = Cluster(flower, cluster.home, cluster.env)
+    wait(lambda: b"boveda.replicate" in outside.ask("GET", "/metrics").data, 20, "the task's name in Flower")
+    assert outside.ask("GET", "/tasks").status == 200
+
+
+def test_a_deleted_objects_blobs_leave_every_node(cluster: Cluster) -> None:
+    name = put_everywhere(cluster, "short-lived", PLAIN)
+    assert cluster.ask("DELETE", "/v1/buckets/archivos/objects/short-lived").status == 204
+    assert cluster.get("short-lived").status == 404
+    wait(lambda: not any(name in node.names() for node in nodes(cluster).values()), 30, "the blob is gone everywhere")
+
+
+def test_a_replaced_versions_blobs_leave_every_node_and_the_new_one_stays(cluster: Cluster) -> None:
+    old = put_everywhere(cluster, "replaced", PLAIN)
+    assert cluster.put("replaced", PLAIN[::-1]).status == 200
+    wait(lambda: not any(old in node.names() for node in nodes(cluster).values()), 30, "the old blob is gone")
+    assert cluster.get("replaced").data == PLAIN[::-1]
+
+
+def test_a_repair_makes_absent_and_damaged_copies_again_and_keeps_the_evidence(cluster: Cluster) -> None:
+    name = put_everywhere(cluster, "harmed/one", PLAIN)
+    first, second, third = nodes(cluster).values()
+    right = first.flip(name)
+    second.remove(name)
+    answer = cluster.ask(
+        "POST", "/v1/jobs", json={"kind": "repair", "scope": {"bucket": "archivos", "prefix": "harmed/"}}
+    )
+    assert answer.status == 202
+    job = wait_for_job(cluster, answer.headers["Location"])
+    assert job["state"] == "done", job
+    assert job["report"]["before"] != job["report"]["after"]
+    assert [node.read(name) for node in (first, second, third)] == [right] * 3
+    evidence = [found for found in first.names("quarantine/") if found.endswith(name.rsplit("/", 1)[1])]
+    assert len(evidence) == 1
+    assert first.read(evidence[0]) not in (None, right)
+
+
+def wait_for_job(cluster: Cluster, location: str) -> dict[str, Any]:
+    path = location.removeprefix(cluster.url)
+    job: dict[str, Any] = {}
+
+    def ended() -> bool:
+        job.update(cluster.ask("GET", path).json())
+        return job["state"] in ("done", "failed", "cancelled")
+
+    wait(ended, 30, "the job's end")
+    return job
+
+
+def test_a_damaged_copy_is_never_served_and_is_mended_after_a_read(cluster: Cluster) -> None:
+    name = put_everywhere(cluster, "flipped", PLAIN)
+    held = nodes(cluster)
+    for node in list(held.values())[:2]:
+        node.flip(name, offset=100)
+    right = list(held.values())[2].read(name)
+
+    def mended() -> bool:
+        assert cluster.get("flipped").data == PLAIN
+        return all(node.read(name) == right for node in held.values())
+
+    wait(mended, 30, "both copies are right again")
+
+
+@pytest.mark.parametrize("size", [0, 1, 8 * 1024 * 1024, 20 * 1024 * 1024 + 7])
+def test_bodies_of_any_size_come_back_from_whichever_node_is_left(cluster: Cluster, size: int) -> None:
+    body = os.urandom(size)
+    assert cluster.put(f"size-{size}", body).status == 201
+    wait(lambda: {copy["state"] for copy in copies(cluster, f"size-{size}")} == {"stored"}, 60, "all copies")
+    names = {copy["blob_key"] for copy in copies(cluster, f"size-{size}")}
+    assert all(names <= node.names() for node in nodes(cluster).values())
+    assert cluster.get(f"size-{size}").data == body
+
+
+def test_the_same_on_seaweedfs(tmp_path: Path) -> None:
+    body = os.urandom(9 * 1024 * 1024)
+    with running_cluster(tmp_path / "home", "--node-kind", "seaweedfs", BOVEDA_DOOM_DELAY="1") as cluster:
+        assert cluster.put("weed", body).status == 201
+        cluster.wait_converged()
+        names = {copy["blob_key"] for copy in copies(cluster, "weed")}
+        assert all(names <= node.names() for node in nodes(cluster).values())
+        cluster.act("kill", "node1")
+        assert cluster.get("weed").data == body
+        assert cluster.put("weed2", PLAIN).status == 201
+        cluster.act("start", "node1")
+        cluster.wait_converged()
+        assert cluster.ask("DELETE", "/v1/buckets/archivos/objects/weed").status == 204
+        wait(lambda: not any(names & node.names() for node in nodes(cluster).values()), 30, "the blobs are gone")
