@@ -9,7 +9,7 @@ from collections.abc import Callable
 import click
 
 from cli import output
-from cli.cluster import control, ready, start, state, stop
+from cli.cluster import control, ready, state, stop
 from cli.cluster.control import Action
 from cli.cluster.home import Home
 from cli.cluster.layout import DEFAULT_NODES
@@ -48,6 +48,8 @@ def up(detach: bool, nodes: int | None, workers: int, node_kind: str) -> None:
 
     Ctrl-C, or `boveda down`, stops all of it and keeps the data.
     """
+    from cli.cluster import start  # loads what draws the board: not for every look at what runs
+
     sys.exit(start.up(settings.load(), start.Wanted(nodes, workers, node_kind, detach)))
 
 

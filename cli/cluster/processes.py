@@ -26,7 +26,7 @@ class Identity:
     def of(cls, pid: int) -> Identity | None:
         """None if there is no such process, or only its remains."""
         stat = _stat(pid)
-        return None if stat is None or stat.state in "ZX" else cls(pid, f"{_boot()}:{stat.started}")
+        return None if stat is None or stat.dead else cls(pid, f"{_boot()}:{stat.started}")
 
     def alive(self) -> bool:
         return Identity.of(self.pid) == self
@@ -38,6 +38,10 @@ class _Stat:
     session: int
     started: int
 
+    @property
+    def dead(self) -> bool:
+        return self.state in "ZX"
+
 
 def _stat(pid: int) -> _Stat | None:
     try:
@@ -45,7 +49,9 @@ def _stat(pid: int) -> _Stat | None:
     except OSError:
         return None
     fields = text[text.rindex(")") + 2 :].split()  # the name before it may hold spaces and brackets
-    return _Stat(fields[0], int(fields[3]), int(fields[19]))
+    # The first thread of a killed process is a zombie while others still end, and hold its ports and locks.
+    state = "R" if fields[0] == "Z" and int(fields[17]) > 1 else fields[0]
+    return _Stat(state, int(fields[3]), int(fields[19]))
 
 
 def _boot() -> str:
@@ -60,11 +66,7 @@ def members(leader: Identity) -> list[int]:
     boot, _, ticks = leader.started.partition(":")
     if boot != _boot():
         return []
-    return [
-        pid
-        for pid, stat in _all()
-        if stat.session == leader.pid and stat.started >= int(ticks) and stat.state not in "ZX"
-    ]
+    return [pid for pid, stat in _all() if stat.session == leader.pid and stat.started >= int(ticks) and not stat.dead]
 
 
 def session_of(pid: int) -> int | None:

@@ -8,23 +8,22 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from cli.cluster import layout, plan, ports, processes, ready, state
+from cli.cluster import layout, plan, ports, ready, state
 from cli.cluster.board import Board, Plain, invitation
 from cli.cluster.home import Home, HomeLock
+from cli.cluster.leftovers import end_leftovers
 from cli.cluster.plan import Plan
 from cli.cluster.supervisor import Supervisor
 from common.errors import ConfigurationError
 from common.settings import Settings
 
 UP_SECONDS = 120.0
-_GRACE = 3.0
 _POLL = 0.05
 
 
@@ -51,21 +50,6 @@ def up(settings: Settings, wanted: Wanted) -> int:
         return _in_background(prepared, lock) if wanted.detach else _here(prepared)
     finally:
         lock.leave()
-
-
-def end_leftovers(home: Home, say: Callable[[str], object]) -> None:
-    """End what a killed supervisor left. The caller holds the home's lock, so nothing of it is still wanted."""
-    left = state.read(home)
-    if left is None:
-        return
-    count = processes.end_sessions(left.leftovers, _GRACE)
-    if count:
-        say(f"ended {count} processes that an earlier cluster left behind")
-    control = Path(left.control)
-    if left.control and control.parent != home.path:
-        with suppress(OSError):
-            control.unlink(missing_ok=True)
-            control.parent.rmdir()
 
 
 def _make(home: Home) -> None:

@@ -12,7 +12,7 @@ import click
 
 from cli.cluster import state
 from cli.cluster.home import Home, HomeLock
-from cli.cluster.start import end_leftovers
+from cli.cluster.leftovers import end_leftovers
 from common.errors import Conflict
 
 _DOWN_SECONDS = 30.0

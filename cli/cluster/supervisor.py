@@ -111,10 +111,12 @@ class Supervisor:
             self._tell(child, child.start())
         yield
         end = time.monotonic() + _SERVERS_SECONDS
-        while any(child.state is not State.DOWN for child in self._setup) or self._starting(self._servers, end):
+        while True:
             if failed := [child for child in self._setup if child.status]:
                 self._fail(failed[0].spec)
                 return
+            if all(child.state is State.DOWN for child in self._setup) and not self._starting(self._servers, end):
+                break
             yield
         # The API first and for a moment alone: on few cores, loading the others' code at once would only delay it.
         end = time.monotonic() + _API_SECONDS

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from cli.cluster.servers import NodeKind
-from tests.conftest import any_kind
+from cli.cluster import state
+from cli.cluster.home import Home
+from cli.cluster.processes import Identity
 from tests.servers import free_port, wait_until
 
 UP_SECONDS = 180.0
@@ -64,7 +65,9 @@ class Cluster:
         return document
 
     def processes(self) -> dict[str, dict[str, Any]]:
-        return {process["name"]: process for process in self.document()["processes"]}
+        """What the command shows, without starting a process for it each time."""
+        found = state.read(Home(self.home))
+        return {row.name: row.document() for row in found.rows} if found else {}
 
     def pid(self, name: str) -> int | None:
         pid: int | None = self.processes()[name]["pid"]
@@ -82,10 +85,7 @@ class Cluster:
 
 def alive(pid: int | None) -> bool:
     """Whether the process is there and more than its remains."""
-    try:
-        return pid is not None and Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except OSError:
-        return False
+    return pid is not None and Identity.of(pid) is not None
 
 
 Clusters = Callable[..., Cluster]
@@ -105,8 +105,3 @@ def clusters() -> Iterator[Clusters]:
     for cluster in made:
         cluster.run("down")
     shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def kind() -> NodeKind:
-    return any_kind()

@@ -12,8 +12,8 @@ from cli.cluster.servers import Launch
 
 SLEEPS = "exec sleep 600"
 DIES = "exit 3"
-DEAF = "trap '' TERM; while :; do sleep 0.05; done"
-"""Does not end when asked to."""
+DEAF = "trap '' TERM; echo deaf; while :; do sleep 0.05; done"
+"""Does not end when asked to, once it has said so."""
 
 
 def spec(folder: Path, name: str, program: str, kind: Kind = "worker", grace: float = 1.0) -> Spec:

@@ -82,6 +82,7 @@ def test_what_waits_for_its_restart_can_be_ended_and_started(tmp_path: Path) -> 
 def test_what_does_not_end_when_asked_to_is_killed_after_its_grace(tmp_path: Path) -> None:
     child = Child(spec(tmp_path, "worker1", DEAF, grace=0.2))
     child.start()
+    until(lambda: "deaf" in child.spec.log.read_text())
     child.end()
     _polled(child, State.DOWN)
     assert child.status == -signal.SIGKILL
