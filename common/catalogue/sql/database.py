@@ -47,6 +47,7 @@ class Database:
             self._lock = WriterLock(Path(database))
             self.engine = create_engine(
                 parsed,
+                hide_parameters=True,  # object names and wrapped keys are among them
                 pool_size=POOL_SIZE,
                 max_overflow=POOL_SIZE,
                 connect_args={"check_same_thread": False, "isolation_level": None, "timeout": LOCK_SECONDS},
@@ -59,6 +60,7 @@ class Database:
             self.engine = create_engine(
                 parsed,
                 isolation_level="READ COMMITTED",
+                hide_parameters=True,  # object names and wrapped keys are among them
                 pool_size=POOL_SIZE,
                 max_overflow=POOL_SIZE,
                 pool_timeout=LOCK_SECONDS,
