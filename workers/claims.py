@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 import structlog
+from prometheus_client import Counter
 
 from common.blobstore.base import Deadline, background
 from common.catalogue.base import Catalogue
@@ -26,6 +27,7 @@ from workers.retry import MISSING, NO_GOOD_COPY, after_failure
 from workers.targets import taking
 
 LOG = structlog.get_logger(__name__)
+ENDS = Counter("boveda_copies_ended_total", "Ends of work on claimed copies", ["result"])
 PARK_SECONDS = 5.0
 BUSY_SECONDS = 1.0
 
@@ -123,7 +125,14 @@ class Claims:
 
     def _end(self, claim: Claim, end: End) -> None:
         self._held.drop([claim])
+        ENDS.labels(_result(end)).inc()
         self._ends.add(end)
+
+
+def _result(end: End) -> str:
+    if end.released:
+        return "released"
+    return end.kind or (end.state.value if end.state is not None else "deleted")
 
 
 def by_blob(claims: Iterable[Claim]) -> Sequence[Sequence[Claim]]:
