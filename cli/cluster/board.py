@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -38,9 +39,11 @@ class Plain:
         self._quiet = quiet
 
     def say(self, line: str) -> None:
-        with self._log.open("a") as log:
+        # A full disk, or a reader of our output that went away, is no reason to end what runs.
+        with suppress(OSError), self._log.open("a") as log:
             log.write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {line}\n")
-        self.tell(line)
+        with suppress(OSError):
+            self.tell(line)
 
     def tell(self, line: str) -> None:
         if not self._quiet:

@@ -81,6 +81,12 @@ class Child:
                 os.kill(self._process.pid, how)
                 os.killpg(self._process.pid, signal.SIGCONT)  # what hangs in a SIGSTOP could not end
 
+    def wait(self) -> None:
+        """Until what was killed is gone."""
+        if self._process is not None:
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+            self.poll()
+
     def poll(self) -> str:
         """Notice its death, kill it when its time is over, start it again when due. What happened, in words."""
         now = time.monotonic()

@@ -72,13 +72,20 @@ class Supervisor:
             with _Wakeup(self._on_signal) as wakeup, selectors.DefaultSelector() as selector:
                 selector.register(listener.socket, selectors.EVENT_READ, listener.serve)
                 selector.register(wakeup.socket, selectors.EVENT_READ, wakeup.drain)
-                self._loop(selector)
+                try:
+                    self._loop(selector)
+                finally:
+                    self._leave_nothing()
         finally:
-            for child in self._all():
-                child.end(signal.SIGKILL)
-            self._write(supervisor=None)
             listener.close()
         return self._exit
+
+    def _leave_nothing(self) -> None:
+        for child in self._all():
+            child.end(signal.SIGKILL)
+        for child in self._all():
+            child.wait()
+        self._write(supervisor=None)
 
     def _loop(self, selector: selectors.BaseSelector) -> None:
         life, ending = self._live(), False
@@ -204,8 +211,10 @@ class Supervisor:
     def _write(self, supervisor: Identity | None) -> None:
         now = ClusterState(self._plan.url, self._control, supervisor, [_row(child) for child in self._recorded()])
         if now != self._written:
-            state.write(self._plan.home, now)
-            self._written = now
+            # On a full disk what runs goes on running; this is tried again at the next turn.
+            with suppress(OSError):
+                state.write(self._plan.home, now)
+                self._written = now
 
     def _recorded(self) -> Iterable[Child]:
         running = [child for child in self._setup if child.pid is not None]

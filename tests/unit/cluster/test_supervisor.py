@@ -10,9 +10,9 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -65,9 +65,17 @@ class Run:
         row = self.rows.get(name)
         return row.identity.pid if row and row.identity else None
 
+    def signalled(self, how: signal.Signals) -> bool:
+        """Send it this signal once more; whether it is gone."""
+        self.process.send_signal(how)  # nothing, once it is
+        return self.process.poll() is not None
+
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(20)
+
+
+Start = Callable[[Plan], Run]
 
 
 @pytest.fixture
@@ -90,11 +98,23 @@ def _server(home: Home, name: str) -> Spec:
 
 
 @pytest.fixture
-def run(plan: Plan) -> Iterator[Run]:
-    started = Run(plan)
-    yield started
-    if started.process.poll() is None:
-        started.end()
+def start() -> Iterator[Start]:
+    """Start supervisors; whatever the test comes to, they and all of theirs are ended."""
+    started: list[Run] = []
+
+    def begin(plan: Plan) -> Run:
+        started.append(Run(plan))
+        return started[-1]
+
+    yield begin
+    for run in started:
+        # A second signal ends what does not want to.
+        until(partial(run.signalled, signal.SIGTERM))
+
+
+@pytest.fixture
+def run(plan: Plan, start: Start) -> Run:
+    return start(plan)
 
 
 def _replaced(specs: Sequence[Spec], new: Spec) -> list[Spec]:
@@ -140,9 +160,9 @@ def test_what_dies_comes_back_and_what_was_stopped_or_killed_does_not(run: Run) 
         run.ask("dance", "worker1")
 
 
-def test_nothing_of_ours_is_started_when_what_must_be_done_first_fails(plan: Plan) -> None:
+def test_nothing_of_ours_is_started_when_what_must_be_done_first_fails(plan: Plan, start: Start) -> None:
     broken = spec(plan.home.logs, "migrate", "echo the reason; exit 1", "setup")
-    run = Run(replace(plan, setup=_replaced(plan.setup, broken)))
+    run = start(replace(plan, setup=_replaced(plan.setup, broken)))
     assert run.process.wait(20) == 1
     assert "migrate failed" in run.log
     assert "the reason" in run.log
@@ -150,27 +170,27 @@ def test_nothing_of_ours_is_started_when_what_must_be_done_first_fails(plan: Pla
     assert all(row.identity is None for row in run.rows.values())
 
 
-def test_a_second_signal_ends_even_what_does_not_want_to_at_once(plan: Plan) -> None:
+def test_a_second_signal_ends_even_what_does_not_want_to_at_once(plan: Plan, start: Start) -> None:
     deaf = spec(plan.home.logs, "worker1", DEAF, grace=600)
-    run = Run(replace(plan, ours=_replaced(plan.ours, deaf)))
+    run = start(replace(plan, ours=_replaced(plan.ours, deaf)))
     until(lambda: "up at" in run.log)
     pid = run.pid("worker1")
     run.process.send_signal(signal.SIGINT)
     until(lambda: "beat: stopped" in run.log)
-    time.sleep(0.6)  # a signal that comes sooner is taken for the same one twice
-    run.process.send_signal(signal.SIGINT)
+    # Those that come within a moment are taken for the first one, sent twice.
+    until(lambda: "worker1: stopped" in run.log or run.signalled(signal.SIGINT))
     assert run.process.wait(20) == 0
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_whoever_keeps_the_catalogues_lock_is_ended_if_it_is_ours(plan: Plan) -> None:
+def test_whoever_keeps_the_catalogues_lock_is_ended_if_it_is_ours(plan: Plan, start: Start) -> None:
     lock = plan.home.writer_lock
     program = (
         f"import fcntl, os, time; f = open({str(lock)!r}, 'w'); fcntl.flock(f, fcntl.LOCK_EX);"
         "f.write(str(os.getpid())); f.flush(); os.utime(f.fileno(), (1, 1)); time.sleep(600)"
     )
     holder = spec(plan.home.logs, "worker1", f'exec {sys.executable} -c "{program}"')
-    run = Run(replace(plan, ours=_replaced(plan.ours, holder)))
+    run = start(replace(plan, ours=_replaced(plan.ours, holder)))
     until(lambda: "keeps the catalogue's lock" in run.log)
     until(lambda: run.rows["worker1"].restarts > 0)
     assert run.end() == 0
