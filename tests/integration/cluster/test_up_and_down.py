@@ -82,20 +82,12 @@ def test_a_cluster_shows_what_runs_keeps_what_it_took_and_ends_without_a_trace(c
     assert cluster.pid("node1") is None
     cluster.done("cluster", "stop", "worker1")
     assert cluster.pid("worker1") is None
+    cluster.done("cluster", "start", "worker1")
     cluster.done("cluster", "start", "node1")
     assert not refuses(int(cluster.processes()["node1"]["endpoint"].rsplit(":", 1)[1]))
     assert cluster.run("cluster", "stop", "node9").returncode == 3
 
-    # the end
-    pids = [process["pid"] for process in cluster.processes().values()] + [cluster.supervisor]
-    cluster.done("down")
-    assert not any(alive(pid) for pid in pids)
-    assert all(process["pid"] is None for process in cluster.processes().values())
-    assert cluster.run("cluster", "stop", "node1").returncode == 4
-
-    # a second start finds everything, and what a kill left behind is ended by the third
-    cluster.up()
-    assert _get(cluster, "letter") == b"hola"
+    # what a kill left behind is ended by the next start, which finds everything
     endpoint = cluster.processes()["node1"]["endpoint"]
     left = [process["pid"] for process in cluster.processes().values()]
     cluster.kill_supervisor()
@@ -107,15 +99,22 @@ def test_a_cluster_shows_what_runs_keeps_what_it_took_and_ends_without_a_trace(c
         stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         stranger.bind(("127.0.0.1", int(endpoint.rsplit(":", 1)[1])))
         stranger.listen()
-        assert "left behind" in cluster.up()
+        assert "left behind" in cluster.up("--workers", "1")
     assert not any(alive(pid) for pid in left)
     assert cluster.processes()["node1"]["endpoint"] != endpoint
+    assert _get(cluster, "letter") == b"hola"
     _put(cluster, "letter2", b"hola")
     wait_until(lambda: _copies(cluster, "letter2") == 3, what="three copies: also on the node that moved")
 
-    # nothing is deleted unasked
+    # the end: nothing is deleted unasked
     assert cluster.run("down", "--wipe", given="n\n").returncode == 1
-    assert alive(cluster.supervisor)
+    pids = [process["pid"] for process in cluster.processes().values()] + [cluster.supervisor]
+    assert all(alive(pid) for pid in pids)
+    cluster.done("down")
+    assert not any(alive(pid) for pid in pids)
+    assert all(process["pid"] is None for process in cluster.document()["processes"])
+    assert cluster.run("cluster", "stop", "node1").returncode == 4
+    assert (cluster.home / "catalogue.db").exists()
     cluster.done("down", "--wipe", "--yes")
     assert not cluster.home.exists()
 
