@@ -9,7 +9,7 @@ A COMMIT costs a sync of the disk. Threads that come while one writes are gather
 
 1. a thread puts its work into the queue; the first one there leads, the others wait for their result;
 2. the leader takes the lock, then all work that is queued, and runs each piece in a savepoint of its own, so that one
-   that fails takes nothing of the others with it;
+   that is refused takes nothing of the others with it (an error of the database's own undoes all, and all are told);
 3. one COMMIT; then everyone learns the result, and the first of those that came meanwhile leads.
 """
 
@@ -21,14 +21,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from common.errors import CatalogueUnavailable
+from common.errors import CatalogueUnavailable, OutcomeUnknown
 
 LOCK_SECONDS = 2.0
 POLL_SECONDS = 0.0005
@@ -59,7 +59,8 @@ class WriterLock:
             if first:
                 fcntl.flock(following, fcntl.LOCK_UN)
         try:
-            os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+            with suppress(OSError):  # a full disk: the database says so itself, and better
+                os.pwrite(lock, b"%d\n" % os.getpid(), 0)
             yield
         finally:
             os.ftruncate(lock, 0)
@@ -81,7 +82,10 @@ class WriterLock:
         # A descriptor that came through a fork would share its lock with the parent.
         if self._files is None or self._pid != os.getpid():
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            self._files = (os.open(self._paths[0], flags, 0o600), os.open(self._paths[1], flags, 0o600))
+            try:
+                self._files = (os.open(self._paths[0], flags, 0o600), os.open(self._paths[1], flags, 0o600))
+            except OSError as error:
+                raise CatalogueUnavailable(f"the catalogue's lock cannot be opened: {error.strerror}") from None
             self._pid = os.getpid()
         return self._files
 
@@ -89,7 +93,7 @@ class WriterLock:
 class _Piece:
     """One thread's work, and what came of it."""
 
-    __slots__ = ("error", "landed", "leads", "result", "told", "work")
+    __slots__ = ("decided", "error", "landed", "leads", "result", "told", "work")
 
     def __init__(self, work: Work, landed: Landed | None) -> None:
         self.work = work
@@ -97,6 +101,7 @@ class _Piece:
         self.result: Any = None
         self.error: Exception | None = None
         self.leads = False
+        self.decided = False
         self.told = threading.Event()
 
 
@@ -142,14 +147,16 @@ class GroupWriter:
                 batch = self._taken()
                 _transact(connection, batch)
         except BaseException as error:
-            for other in batch or (piece,):
-                other.error = other.error or CatalogueUnavailable("the catalogue's writer was interrupted")
+            for other in batch:
+                if not other.decided:
+                    other.error = other.error or OutcomeUnknown("the catalogue's writer was interrupted")
             if not batch:
                 with self._mutex:
                     self._queue.remove(piece)
             if not isinstance(error, Exception):
                 raise
-            piece.error = error
+            if not piece.decided:
+                piece.error = error
         finally:
             self._hand_over()
             for other in batch:
@@ -172,15 +179,40 @@ class GroupWriter:
 
 def _transact(connection: Connection, batch: Sequence[_Piece]) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+    sent = False
     try:
         for piece in batch:
             _run(connection, piece, alone=len(batch) == 1)
+        sent = True
         connection.commit()
     except DBAPIError as error:
-        connection.rollback()
         for piece in batch:
-            if piece.error is None and not (piece.landed is not None and piece.landed(connection)):
-                piece.error = error
+            if piece.error is None:
+                piece.error = _undone(connection, piece, error, sent)
+    for piece in batch:
+        piece.decided = True
+
+
+def _undone(connection: Connection, piece: _Piece, error: Exception, sent: bool) -> Exception | None:
+    """What a piece is told when its transaction failed; None if a look shows that it is there all the same.
+
+    `sent`: COMMIT was sent, so that only a look can tell. The lock is still held: nobody writes meanwhile.
+    """
+    try:
+        _roll_back(connection)
+        if sent and piece.landed is not None and piece.landed(connection):
+            return None
+    except DBAPIError:
+        if sent and piece.landed is not None:
+            return OutcomeUnknown("the database did not say whether the change was stored; look before repeating it")
+    return error
+
+
+def _roll_back(connection: Connection) -> None:
+    """Undo what is open in the database itself: SQLAlchemy forgets its transaction when the COMMIT fails."""
+    connection.rollback()
+    if getattr(connection.connection.dbapi_connection, "in_transaction", False):
+        connection.exec_driver_sql("ROLLBACK")
 
 
 def _run(connection: Connection, piece: _Piece, alone: bool) -> None:

@@ -30,6 +30,7 @@ _CURRENT = (
     .where(objects.c.bucket_id == bindparam("bucket"), objects.c.key == bindparam("key"))
 )
 _LANDED = select(versions.c.state).where(versions.c.id == bindparam("id"))
+_COMMITTED_AT = select(versions.c.created_at).where(versions.c.id == bindparam("id"))
 _INSERT_VERSION = insert(versions)
 _INSERT_BLOBS = insert(blobs)
 _INSERT_COPIES = insert(copies)
@@ -166,6 +167,7 @@ class Writing:
         doomed: list[str] = []
 
         def work(connection: Connection) -> str:
+            doomed.clear()
             row = by_name(connection, bucket)
             locks.lock_name(connection, row.id, key)
             current = connection.execute(_CURRENT, {"bucket": row.id, "key": key}).first()
@@ -179,13 +181,14 @@ class Writing:
 
         def gone(connection: Connection) -> bool:
             state = connection.execute(_LANDED, {"id": doomed[0]}).scalar()
-            return state != "current"
+            return state == "doomed" or state is None
 
         return self._database.write(work, landed=gone)
 
 
 def _there(connection: Connection, version_id: str) -> bool:
-    return connection.execute(_LANDED, {"id": version_id}).scalar() in ("current", "doomed")
+    """Only a commit gives a version its time; an upload that was doomed never had one."""
+    return connection.execute(_COMMITTED_AT, {"id": version_id}).scalar() is not None
 
 
 def _columns(version: NewVersion, now: float) -> dict[str, Any]:
