@@ -25,7 +25,7 @@ import structlog
 from common.blobstore.base import BlobStore, Deadline
 from common.blobstore.health import all_fail_together
 from common.blobstore.minio import open_store
-from common.blobstore.watch import NOBODY, Watch, read_identity, write_identity
+from common.blobstore.watch import NOBODY, TRIAL, TRIAL_NAME, Watch, read_identity, write_identity
 from common.catalogue import base as catalogue
 from common.errors import BlobStoreError, BovedaError, ConfigurationError, Conflict, NodeBusy, NoSuchNode
 from common.objects import Node, NodeHealth, NodeMode
@@ -140,6 +140,8 @@ class Nodes:
         watch = self._watches.get(node_id)
         if watch is None:
             raise NoSuchNode("there is no such node, or it has no credentials here")
+        if watch.node().health is not NodeHealth.FOREIGN:
+            raise Conflict(f"node {watch.row.spec.name} is not foreign; there is nothing to accept")
         changed = accept(watch.row, watch.store, self._rows)
         self._wake.set()
         return changed
@@ -311,22 +313,26 @@ class _Keeper:
 
 
 def accept(node: Node, store: BlobStore, rows: catalogue.Nodes) -> int:
-    """Take in a node whose identity is absent, old, or lost: write it anew, then its rows; how many became suspect.
+    """Take in a node whose identity is absent, old, or lost; how many of its copies became suspect.
 
-    1. Conflict if the bucket has the identity of another node;
-    2. write the identity with the next epoch (Conflict if the node refuses writes: restart it);
-    3. the row becomes `known`, its `stored` copies suspect, in pages; `missing` and `doomed` ones stay.
+    1. Conflict if the bucket has the identity of another node, or takes no writes (restart the node);
+    2. its `stored` copies become suspect, in pages; `missing` and `doomed` ones stay;
+    3. the identity is written with the next epoch, and the row is `known` again.
+    Broken off before 3 it is foreign as before: nothing there was trusted meanwhile, and it can be accepted again.
     """
     deadline = Deadline(ACCEPT_SECONDS)
     try:
         present = read_identity(store, deadline)
         if present is not None and present.node not in (NOBODY.node, node.id):
             raise Conflict(f"the bucket of node {node.spec.name} has the identity of another node")
+        store.create(deadline)
+        store.put(TRIAL_NAME, TRIAL, deadline)
+        changed = 0
+        while (page := rows.doubt(node.id)) > 0:
+            changed += page
         epoch = max(node.epoch, present.epoch if present else 0) + 1
-        write_identity(store, rows.cluster(), node.id, epoch, deadline, create=True)
+        write_identity(store, rows.cluster(), node.id, epoch, Deadline(ACCEPT_SECONDS))
     except BlobStoreError as error:
         raise Conflict(f"node {node.spec.name} cannot be taken in ({error.detail}); restart it and try again") from None
-    changed = 0
-    while (page := rows.accept(node.id, epoch)) > 0:
-        changed += page
+    rows.set_identity(node.id, "known", epoch)
     return changed

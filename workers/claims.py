@@ -45,7 +45,10 @@ class Claims:
         self._base = settings.backoff_base
 
     def take(self, action: CopyAction, blob_ids: Sequence[str]) -> Sequence[Claim]:
-        nodes = taking(self._nodes.all().values(), action)
+        known = self._nodes.all()
+        nodes = taking(known.values(), action)
+        # Another process may see a node as well before this one does: its rows are not to wait for a second message.
+        self._catalogue.copies.recall(action, blob_ids, known.keys() - nodes)
         before = time.monotonic()
         claims = self._catalogue.copies.claim(action, blob_ids, nodes, self._held.owner, self._held.seconds)
         self._held.hold(claims, before)

@@ -174,8 +174,9 @@ class Watch:
         try:
             if self.raise_to is not None:
                 epoch, self.raise_to = self.raise_to, None
-                write_identity(self.store, self.cluster, self.row.id, epoch, Deadline(PROBE_SECONDS))
-                self.seen_epoch = epoch
+                if epoch > (self.seen_epoch or 0):  # else another holder of the lease was quicker
+                    write_identity(self.store, self.cluster, self.row.id, epoch, Deadline(PROBE_SECONDS))
+                    self.seen_epoch = epoch
             if self.try_writes and time.monotonic() - self._tried_at > RETRY_WRITES:
                 self._tried_at = time.monotonic()
                 self.store.put(TRIAL_NAME, TRIAL, Deadline(PROBE_SECONDS))

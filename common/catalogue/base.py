@@ -209,8 +209,8 @@ class Copies(Protocol):
     def suspect(self, blob_id: str, node_id: str, error: str) -> bool:
         """`stored → suspect` after a reader saw an absent or wrong copy; False if it was not `stored`."""
 
-    def verified(self, copy_ids: Sequence[int]) -> None:
-        """Write `verified_at` of rows read whole and right that are still `stored`."""
+    def recall(self, action: CopyAction, blob_ids: Sequence[str], node_ids: Collection[str]) -> None:
+        """Forget that these rows were enqueued: who got the message does not work with these nodes now."""
 
     def wanted(
         self, bucket_id: str | None, prefix: str, key: str | None, after: tuple[str, str, int] | None, limit: int
@@ -262,8 +262,8 @@ class Nodes(Protocol):
 
     def set_mode(self, name: str, mode: str, until: float | None) -> Node: ...
 
-    def accept(self, node_id: str, epoch: int, limit: int = 1000) -> int:
-        """Take in a node: `known` again, `stored` rows there become suspect, in pages; how many were changed."""
+    def doubt(self, node_id: str, limit: int = 1000) -> int:
+        """`stored → suspect` for a page of the rows on a node that is taken in anew; how many, 0 when none is left."""
 
     def cluster(self) -> tuple[str, str]:
         """Cluster id and catalogue generation."""

@@ -76,8 +76,8 @@ class Rows:
         self.rows[name] = replace(self.rows[name], mode=NodeMode(mode), mode_until=until)
         return self.rows[name]
 
-    def accept(self, node_id: str, epoch: int, limit: int = 1000) -> int:
-        self.rows[node_id] = replace(self.rows[node_id], identity="known", epoch=epoch)
+    def doubt(self, node_id: str, limit: int = 1000) -> int:
+        self._reach()
         page, self.stored = min(limit, self.stored), max(0, self.stored - limit)
         return page
 
@@ -401,6 +401,24 @@ def test_accepting_writes_the_identity_anew_and_doubts_every_stored_copy(
     assert identity is not None
     assert (identity.generation, identity.epoch > 3) == ("generation", True)
     assert stage.rows.rows["a"].identity == "known"
+
+
+def test_an_acceptance_that_breaks_off_leaves_the_node_foreign(stage: Stage) -> None:
+    store = foreign(stage, None)
+    stage.rows.stored, stage.rows.away = 2500, True
+    with pytest.raises(CatalogueUnavailable):
+        accept(stage.rows.rows["a"], store, cast(catalogue.Nodes, stage.rows))
+    assert stage.identity("a") is None
+    assert stage.rows.rows["a"].identity == "foreign"
+
+
+def test_a_healthy_node_is_not_accepted_anew(stage: Stage) -> None:
+    stage.node("a")
+    nodes = stage.process()
+    stage.rows.stored = 10
+    with pytest.raises(Conflict, match="not foreign"):
+        nodes.accept("a")
+    assert stage.rows.stored == 10
 
 
 def test_the_identity_of_another_node_is_not_accepted(stage: Stage) -> None:

@@ -38,6 +38,16 @@ _DUE_WITH_SOURCE = _DUE.where(
     )
 )
 _STAMP = update(copies).where(copies.c.id.in_(bindparam("ids", expanding=True))).values(enqueued_at=bindparam("at"))
+_RECALL = (
+    update(copies)
+    .where(
+        copies.c.blob_id.in_(bindparam("blobs", expanding=True)),
+        copies.c.node_id.in_(bindparam("nodes", expanding=True)),
+        copies.c.state == bindparam("in_state"),
+        copies.c.enqueued_at.is_not(None),
+    )
+    .values(enqueued_at=None)
+)
 _SUSPECT = (
     update(copies)
     .where(copies.c.blob_id == bindparam("blob"), copies.c.node_id == bindparam("node"), copies.c.state == "stored")
@@ -126,16 +136,10 @@ class SqlCopies(Working):
 
         return self._database.write(work)
 
-    def verified(self, copy_ids: Sequence[int]) -> None:
-        def work(connection: Connection) -> None:
-            connection.execute(
-                update(copies)
-                .where(copies.c.id.in_(copy_ids), copies.c.state == "stored")
-                .values(verified_at=self._database.now(connection))
-            )
-
-        if copy_ids:
-            self._database.write(work)
+    def recall(self, action: CopyAction, blob_ids: Sequence[str], node_ids: Collection[str]) -> None:
+        if blob_ids and node_ids:
+            parameters = {"blobs": list(blob_ids), "nodes": list(node_ids), "in_state": action.state.value}
+            self._database.write(lambda connection: connection.execute(_RECALL, parameters))
 
     def wanted(
         self, bucket_id: str | None, prefix: str, key: str | None, after: tuple[str, str, int] | None, limit: int

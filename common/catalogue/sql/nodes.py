@@ -146,10 +146,9 @@ class SqlNodes:
 
         return self._database.write(work)
 
-    def accept(self, node_id: str, epoch: int, limit: int = 1000) -> int:
+    def doubt(self, node_id: str, limit: int = 1000) -> int:
         def work(connection: Connection) -> int:
             now = self._database.now(connection)
-            connection.execute(update(nodes).where(nodes.c.id == node_id).values(identity="known", epoch=epoch))
             page = (
                 connection.execute(
                     select(copies.c.id)

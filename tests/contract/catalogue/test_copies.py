@@ -231,3 +231,14 @@ def test_states_shown_follow_the_copies_and_their_nodes(
     status = stage.catalogue.status()
     assert {name: count for name, count in status.objects.items() if count} == {state: 1}
     assert (status.oldest_unprotected is None) == (state == "protected")
+
+
+def test_a_recalled_row_is_due_again_at_once(stage: Stage) -> None:
+    _, blob_id, _ = stage.put("a")
+    for node in stage.nodes[1:]:
+        ((copy_id, _, _),) = stage.catalogue.copies.due(
+            CopyAction.REPLICATE, node, stage.nodes, stage.catalogue.now() - 20
+        )
+        stage.catalogue.copies.stamp([copy_id], stage.catalogue.now())
+    stage.catalogue.copies.recall(CopyAction.REPLICATE, [blob_id], [stage.nodes[2]])
+    assert [due(stage, node) for node in range(3)] == [[], [], [blob_id]]
