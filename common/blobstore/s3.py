@@ -39,7 +39,7 @@ def failure(method: str, status: int, body: bytes) -> BlobStoreError:
 
 def page(document: bytes) -> Page:
     """ListObjectsV2's answer. The next page starts after the last name, so no token of the node is needed."""
-    root = _parse(document)
+    root = _parse(document, "ListBucketResult")
     try:
         blobs = [
             BlobInfo(
@@ -57,7 +57,8 @@ def page(document: bytes) -> Page:
 
 def delete_errors(document: bytes) -> Mapping[str, str]:
     """DeleteObjects' answer: the names that failed with the node's code; one that was not there did not fail."""
-    errors = {_text(item, "Key"): item.findtext("{*}Code") or "Error" for item in _parse(document).findall("{*}Error")}
+    root = _parse(document, "DeleteResult")
+    errors = {_text(item, "Key"): item.findtext("{*}Code") or "Error" for item in root.findall("{*}Error")}
     return {name: code for name, code in errors.items() if code != "NoSuchKey"}
 
 
@@ -69,14 +70,20 @@ def bucket_configuration(region: str) -> bytes:
     return f"<CreateBucketConfiguration>{constraint}</CreateBucketConfiguration>".encode()
 
 
-def _parse(document: bytes) -> ElementTree.Element:
-    """Documents are bounded in size; one that declares types (the way to blow up a parser) is refused."""
+def _parse(document: bytes, kind: str) -> ElementTree.Element:
+    """A document whose root is `kind`: an <Error> that comes with 200 is a failure, not an empty answer.
+
+    Documents are bounded in size; one that declares types (the way to blow up a parser) is refused.
+    """
     if b"<!DOCTYPE" in document or b"<!ENTITY" in document:
         raise NodeError("the node's answer declares a document type")
     try:
-        return ElementTree.fromstring(document)  # noqa: S314
+        root = ElementTree.fromstring(document)  # noqa: S314
     except ElementTree.ParseError:
         raise NodeError("the node's answer is not XML") from None
+    if root.tag.rpartition("}")[2] != kind:
+        raise NodeError(f"the node's answer is no {kind}")
+    return root
 
 
 def _text(item: ElementTree.Element, tag: str) -> str:
