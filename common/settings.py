@@ -59,14 +59,18 @@ class Settings(BaseSettings):
 
     orphan_grace: float = Field(3600, gt=0, description="seconds before a blob without a row may be reclaimed")
     doom_delay: float = Field(30, ge=0, description="seconds before copies of a replaced or deleted version go")
-    reprotect_after: float = Field(900, gt=0, description="seconds a node is down before its copies are made elsewhere")
+    reprotect_after: float = Field(
+        900, gt=0, description="seconds a node is down before its copies are made elsewhere (not in use yet)"
+    )
     sweep_interval: float = Field(2, gt=0, description="seconds between sweeps")
     probe_interval: float = Field(2, gt=0, description="seconds between probes of a node")
     lease_seconds: float = Field(60, ge=5, description="how long a worker holds a copy without renewing")
     backoff_base: float = Field(1, ge=0, description="first bound of the full-jitter back-off, seconds (0: tests)")
     idle_timeout: float = Field(20, gt=0, description="seconds a client may send nothing while its body is awaited")
 
-    notify: Annotated[tuple[str, ...], NoDecode] = Field((), description="apprise addresses for alerts, comma between")
+    notify: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="apprise addresses for alerts, comma between (not in use yet)"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else JSON")
 

@@ -108,7 +108,7 @@ class Repair:
     # -- one blob
 
     def _blob(self, stored: StoredBlob, only: set[str], dry_run: bool, report: Report) -> None:
-        wanted = [copy for copy in stored.copies if copy.state is not CopyState.DOOMED]
+        wanted = list(stored.copies)
         placed = [copy for copy in wanted if copy.node_id in only]
         before = {copy.node_id: self._look(stored, copy) for copy in placed if copy.node_id is not None}
         bad = [node_id for node_id, finding in before.items() if finding in _BAD]
