@@ -45,6 +45,11 @@ def absent(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def tool(name: str) -> str:
+    """A program that a test runs as its users do."""
+    return shutil.which(name) or absent(f"no {name} is installed")
+
+
 def wait_until(condition: Callable[[], object], seconds: float = START_SECONDS, what: str = "") -> None:
     """Poll until the condition holds; fails after so many seconds."""
     end = time.monotonic() + seconds

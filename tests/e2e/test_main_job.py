@@ -12,6 +12,7 @@ import pytest
 
 from tests.cluster import Cluster, running_cluster, wait
 from tests.nodes import DirectNode
+from tests.servers import tool
 
 PLAIN = b"the quick brown fox jumps over the lazy dog, " * 400
 
@@ -48,7 +49,7 @@ def test_the_prototypes_lines_work_as_they_stand(cluster: Cluster, tmp_path: Pat
 
     def curl(*arguments: str) -> str:
         return subprocess.run(
-            ["curl", "-sS", "--fail", *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+            [tool("curl"), "-sS", "--fail", *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
         ).stdout
 
     assert '"archivo"' in curl("-F", "archivo=@Actividad.txt", f"{cluster.url}/cargar")

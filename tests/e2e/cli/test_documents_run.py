@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import BIN, Cluster
+from tests.servers import tool
 
 ROOT = Path(__file__).parents[3]
 # Just after a node came back, one process of the API may trust it seconds before another: as the documents say, such an
@@ -22,6 +23,7 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @pytest.mark.parametrize("document", ["README.md", "docs/operations.md"])
 def test_what_a_document_says_to_type_works(cluster: Cluster, tmp_path: Path, document: str) -> None:
+    tool("curl")
     blocks = BLOCK.findall((ROOT / document).read_text())
     assert blocks
     shutil.copy(ROOT / "README.md", tmp_path)

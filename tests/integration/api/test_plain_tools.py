@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from tests.integration.api.conftest import Server
-
-needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-needs_ab = pytest.mark.skipif(shutil.which("ab") is None, reason="ab is not installed")
+from tests.servers import tool
 
 
-def run(*command: str, cwd: Path) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60)
+def run(program: str, *arguments: str, cwd: Path) -> str:
+    done = subprocess.run([tool(program), *arguments], cwd=cwd, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-@needs_curl
 def test_curl_lines_of_the_contract_work(server: Server, tmp_path: Path) -> None:
     (tmp_path / "Actividad.txt").write_text("hola, Bóveda\n")
     assert '"archivo":"Actividad.txt"' in run(
@@ -34,7 +28,6 @@ def test_curl_lines_of_the_contract_work(server: Server, tmp_path: Path) -> None
     assert missing == '{"error": "archivo no encontrado"}404'
 
 
-@needs_curl
 def test_curl_uploads_and_downloads_several_blobs(server: Server, tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(bytes(range(256)) * 4096 * 5)
     address = f"{server.url}/v1/buckets/casa/objects/big"
@@ -43,7 +36,6 @@ def test_curl_uploads_and_downloads_several_blobs(server: Server, tmp_path: Path
     assert (tmp_path / "back").read_bytes() == (tmp_path / "big").read_bytes()
 
 
-@needs_ab
 def test_ab_lines_of_the_contract_fail_nowhere(server: Server, tmp_path: Path) -> None:
     """`ab` speaks HTTP/1.0 and closes after each answer, or keeps the connection with -k."""
     form = b'--xyz\r\nContent-Disposition: form-data; name="archivo"; filename="ab.bin"\r\n\r\n%b\r\n--xyz--\r\n'

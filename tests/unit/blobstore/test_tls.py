@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
 import subprocess
@@ -15,16 +14,14 @@ from common.blobstore.base import Deadline
 from common.blobstore.minio import MinioStore
 from common.errors import NodeError, NodeTimeout
 from common.objects import NodeSpec
-from tests.servers import absent
+from tests.servers import tool
 from tests.unit.blobstore.rawserver import RawServer, Script, answer, request, serving
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate of 127.0.0.1 signed by itself, with its key in the same file."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        absent("no openssl is installed")
+    openssl = tool("openssl")
     path = tmp_path_factory.mktemp("tls") / "node.pem"
     subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2")
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
