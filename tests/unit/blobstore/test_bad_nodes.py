@@ -173,7 +173,10 @@ def test_a_read_that_is_cut_or_malformed_is_the_nodes_failure(reply: bytes) -> N
         pytest.param(b"Transfer-Encoding: chunked\r\n\r\n2\r\nabcdef\r\n", id="a chunk longer than it says"),
         pytest.param(b"Content-Length: 5\r\n\r\n<oops", id="not XML"),
         pytest.param(b"Content-Length: 20\r\n\r\n<!DOCTYPE a><a></a> ", id="a document type"),
-        pytest.param(b"Content-Length: 37\r\n\r\n<L><Contents><Key>a</Key></Contents>\n</L>"[:-2], id="half a listing"),
+        pytest.param(
+            b"Content-Length: 67\r\n\r\n<ListBucketResult><Contents><Key>a</Key></Contents>\n</ListBucketResult>"[:-2],
+            id="half a listing",
+        ),
     ],
 )
 def test_a_listing_that_is_malformed_or_without_bounds_is_the_nodes_failure(reply: bytes) -> None:
@@ -183,7 +186,8 @@ def test_a_listing_that_is_malformed_or_without_bounds_is_the_nodes_failure(repl
 
 def test_a_chunked_listing_is_read() -> None:
     body = (
-        b"<L><Contents><Key>a</Key><Size>1</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents></L>"
+        b"<ListBucketResult><Contents><Key>a</Key><Size>1</Size>"
+        b"<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents></ListBucketResult>"
     )
     chunked = b"".join(b"%x;note\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:]))
     reply = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked + b"0\r\nTrailer: x\r\n\r\n"
