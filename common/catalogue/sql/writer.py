@@ -178,9 +178,9 @@ class GroupWriter:
 
 
 def _transact(connection: Connection, batch: Sequence[_Piece]) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
     sent = False
     try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
         for piece in batch:
             _run(connection, piece, alone=len(batch) == 1)
         sent = True

@@ -97,6 +97,20 @@ def test_an_error_of_the_database_undoes_the_batch_and_the_others_write_again(da
     assert numbers(database) == [1, 2, 3]
 
 
+def test_a_transaction_that_cannot_begin_is_repeated_for_all_of_its_batch(database: Database) -> None:
+    first = [True]
+
+    def begin(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        if first and statement.startswith("BEGIN"):
+            first.clear()
+            raise OperationalError("BEGIN", None, sqlite3.OperationalError("database is locked"))
+
+    event.listen(database.engine, "before_cursor_execute", begin)
+    results = together(database, insert(1), insert(2), insert(3))
+    assert [future.result() for future in results] == [1, 2, 3]
+    assert numbers(database) == [1, 2, 3]
+
+
 def test_a_commit_that_failed_after_it_took_effect_is_a_success(database: Database) -> None:
     fail_next_commit(database, before=False)
     assert database.write(insert(1), landed=there(1)) == 1
