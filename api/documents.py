@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from flask import Response
 
 from common.catalogue.base import NodeTotals
-from common.objects import Bucket, CopyDetail, Job, Node, NodeHealth, NodeMode, Protection, Version, blob_name, rfc3339
+from common.objects import Bucket, Node, NodeHealth, NodeMode, Protection, Version, blob_name, rfc3339
+from common.work import CopyDetail, Job
 
 Document = dict[str, object]
 

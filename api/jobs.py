@@ -14,7 +14,8 @@ from api.schemas import JobDocument, JobList
 from api.services import services
 from common.errors import NoSuchJob, NoSuchNode, NotAllowed
 from common.jobs.base import TaskName
-from common.objects import Job, JobKind, Scope, check_bucket_name, check_key
+from common.objects import check_bucket_name, check_key
+from common.work import Job, JobKind, Scope
 
 blueprint = Blueprint("jobs", __name__)
 

@@ -19,8 +19,9 @@ from common.blobstore.base import Deadline, background
 from common.catalogue.base import Catalogue
 from common.errors import BlobStoreError, NodeBusy
 from common.nodes import Nodes
-from common.objects import Claim, CopyAction, CopyState, End
+from common.objects import CopyState
 from common.settings import Settings
+from common.work import Claim, CopyAction, End
 from workers.ends import EndWriter
 from workers.leases import HeldLeases
 from workers.retry import MISSING, NO_GOOD_COPY, after_failure

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from common.errors import BlobStoreError
 from common.nodes import Nodes
-from common.objects import Claim, CopyAction, blob_name
+from common.objects import blob_name
+from common.work import Claim, CopyAction
 from workers.claims import Claims, LeaseOver
 from workers.retry import NODE
 from workers.share import NodeShare

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from common.errors import CatalogueUnavailable
-from common.objects import End
+from common.work import End
 
 Write = Callable[[Sequence[End]], object]
 LOG = structlog.get_logger(__name__)

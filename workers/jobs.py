@@ -7,7 +7,7 @@ from typing import Protocol
 
 from common.catalogue.base import Catalogue
 from common.errors import BovedaError, NoSuchJob, Unavailable
-from common.objects import Job, JobKind, JobState
+from common.work import Job, JobKind, JobState
 from workers.leases import HeldLeases
 from workers.sweep import job_lease
 

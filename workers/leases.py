@@ -14,7 +14,7 @@ import structlog
 
 from common.catalogue.base import Copies, Leases
 from common.errors import CatalogueUnavailable
-from common.objects import Claim
+from common.work import Claim
 
 LOG = structlog.get_logger(__name__)
 _PAGE = 500

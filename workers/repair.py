@@ -19,7 +19,8 @@ from common.blobstore.base import background
 from common.catalogue.base import Catalogue
 from common.errors import BlobMissing, BlobStoreError
 from common.nodes import Nodes
-from common.objects import CopyAction, CopyState, Job, JobState, Placed, StoredBlob
+from common.objects import CopyState, Placed, StoredBlob
+from common.work import CopyAction, Job, JobState
 from workers.share import NodeShare
 from workers.sources import WrongBytes, read_whole
 from workers.targets import takes

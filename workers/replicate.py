@@ -19,7 +19,8 @@ import structlog
 from common.blobstore.base import Deadline
 from common.errors import BlobStoreError, CopiesUnreachable, NodeBusy, ObjectDamaged
 from common.nodes import Nodes
-from common.objects import Claim, CopyAction, blob_name
+from common.objects import blob_name
+from common.work import Claim, CopyAction
 from workers.claims import BUSY_SECONDS, Claims, LeaseOver, by_blob
 from workers.share import NodeShare
 from workers.sources import Sources, WrongBytes, read_whole

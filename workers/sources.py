@@ -17,7 +17,8 @@ from common.errors import (
 )
 from common.jobs.base import Enqueuer, TaskName
 from common.nodes import Nodes
-from common.objects import Blob, Claim, CopyState, Placed, blob_name
+from common.objects import Blob, CopyState, Placed, blob_name
+from common.work import Claim
 from workers.claims import Claims
 from workers.share import NodeShare
 

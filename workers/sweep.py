@@ -20,9 +20,10 @@ from typing import Final
 
 from common.catalogue.base import Catalogue
 from common.jobs.base import BATCH_BYTES, BATCH_IDS, QUEUE_OF, JobQueue, Queue, TaskName
-from common.objects import CopyAction, End, JobKind, new_id
+from common.objects import new_id
 from common.placement import Candidate, order
 from common.settings import Settings
+from common.work import CopyAction, End, JobKind
 from workers.retry import LAPSED, after_lapse
 from workers.targets import taking
 

@@ -19,7 +19,8 @@ import structlog
 
 from common.errors import BlobMissing, BlobStoreError, CopiesUnreachable, ObjectDamaged
 from common.nodes import Nodes
-from common.objects import MIB, Claim, CopyAction, CopyState, blob_name, quarantine_name
+from common.objects import MIB, CopyState, blob_name, quarantine_name
+from common.work import Claim, CopyAction
 from workers.claims import Claims, LeaseOver, by_blob
 from workers.retry import WRONG
 from workers.share import NodeShare

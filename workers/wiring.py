@@ -15,8 +15,9 @@ from common.jobs.base import JobQueue
 from common.jobs.buffered import BufferedEnqueuer
 from common.jobs.celery import CeleryQueue
 from common.nodes import Nodes
-from common.objects import JobKind, new_id
+from common.objects import new_id
 from common.settings import Settings
+from common.work import JobKind
 from workers.claims import Claims
 from workers.delete import Delete
 from workers.ends import EndWriter

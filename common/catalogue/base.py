@@ -14,13 +14,6 @@ from typing import Protocol
 
 from common.objects import (
     Bucket,
-    Claim,
-    CopyAction,
-    CopyDetail,
-    End,
-    Job,
-    JobKind,
-    JobState,
     NewBlob,
     NewVersion,
     Node,
@@ -28,10 +21,10 @@ from common.objects import (
     NodeSpec,
     Preconditions,
     Protection,
-    Scope,
     StoredBlob,
     Version,
 )
+from common.work import Claim, CopyAction, CopyDetail, End, Job, JobKind, JobState, Scope
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from common.catalogue.sql.database import Database
 from common.catalogue.sql.reading import successor
 from common.catalogue.sql.tables import IS_WAITING, blobs, copies, objects, versions
 from common.catalogue.sql.working import Working
-from common.objects import CopyAction, StoredBlob
+from common.objects import StoredBlob
+from common.work import CopyAction
 
 _source = copies.alias("source")
 _DUE = (

@@ -12,7 +12,8 @@ from common.catalogue.sql.database import Database
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.tables import jobs
 from common.errors import Conflict, NoSuchJob
-from common.objects import Job, JobKind, JobState, Scope, new_id
+from common.objects import new_id
+from common.work import Job, JobKind, JobState, Scope
 
 OPEN = (JobState.QUEUED.value, JobState.RUNNING.value)
 

@@ -13,7 +13,8 @@ from common.catalogue.sql.database import Database
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.tables import blobs, buckets, copies, objects, versions
 from common.errors import NoSuchObject
-from common.objects import CopyDetail, CopyState, Protection, StoredBlob, Version
+from common.objects import CopyState, Protection, StoredBlob, Version
+from common.work import CopyDetail
 
 _FIND = (
     select(*rows.VERSION, *rows.BLOB, *rows.COPY)

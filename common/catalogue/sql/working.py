@@ -19,7 +19,8 @@ from common.catalogue.sql import rows
 from common.catalogue.sql.database import Database
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.tables import blobs, copies, versions
-from common.objects import Claim, CopyAction, CopyState, End, Placed
+from common.objects import CopyState, Placed
+from common.work import Claim, CopyAction, End
 
 LAPSED = "lapsed"
 _UNLEASED: dict[str, Any] = {"lease_owner": None, "lease_until": None, "enqueued_at": None}

@@ -8,10 +8,7 @@ from common.catalogue.base import Committed
 from common.catalogue.sql import SqlCatalogue
 from common.objects import (
     Blob,
-    Claim,
-    CopyAction,
     CopyState,
-    End,
     Headers,
     NewBlob,
     NewVersion,
@@ -21,6 +18,7 @@ from common.objects import (
     Preconditions,
     new_id,
 )
+from common.work import Claim, CopyAction, End
 
 KEK = "kek-1"
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from common.objects import CopyAction, CopyState, End, NodeHealth, ObjectState, Preconditions
+from common.objects import CopyState, NodeHealth, ObjectState, Preconditions
+from common.work import CopyAction, End
 from tests.contract.catalogue.stage import Stage
 
 

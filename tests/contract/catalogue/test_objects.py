@@ -11,7 +11,8 @@ from common.errors import (
     PreconditionFailed,
     UploadSuperseded,
 )
-from common.objects import Claim, CopyAction, CopyState, End, NewBlob, Placed, Preconditions, new_id
+from common.objects import CopyState, NewBlob, Placed, Preconditions, new_id
+from common.work import Claim, CopyAction, End
 from tests.contract.catalogue.stage import Stage
 
 

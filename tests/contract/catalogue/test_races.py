@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import Connection
 
 from common.errors import Conflict, NoSuchBucket, NoSuchObject, PreconditionFailed, UploadSuperseded
-from common.objects import CopyAction, CopyState, End, Preconditions, new_id
+from common.objects import CopyState, Preconditions, new_id
+from common.work import CopyAction, End
 from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import Stage
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from common.blobstore.base import Deadline
 from common.jobs.base import Queue, TaskName
 from common.jobs.celery import CeleryQueue, list_names
-from common.objects import JobKind, JobState, Preconditions, Scope, blob_name
+from common.objects import Preconditions, blob_name
+from common.work import JobKind, JobState, Scope
 from tests.conftest import NodeFactory, QueueFactory
 from tests.integration.workers.plant import BUCKET, Plant
 from tests.servers import wait_until

@@ -9,7 +9,7 @@ import pytest
 
 from api.schemas import BucketDocument, BucketList, JobDocument, JobList, Listing, NodeDocument, NodeList, Ready, Status
 from common.jobs.base import Queue, TaskName
-from common.objects import JobState
+from common.work import JobState
 from tests.unit.api.world import ApiWorld, problem
 
 OBJECTS = "/v1/buckets/casa/objects"

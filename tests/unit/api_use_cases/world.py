@@ -19,21 +19,10 @@ from common.catalogue.sql import SqlCatalogue
 from common.crypto.keyring import Kek, KeyProvider, new_kek
 from common.errors import KeysUnavailable, NodeBusy
 from common.jobs.base import Enqueuer, TaskName
-from common.objects import (
-    MIB,
-    CopyAction,
-    CopyDetail,
-    CopyState,
-    End,
-    Headers,
-    NodeHealth,
-    NodeSpec,
-    Preconditions,
-    Version,
-    blob_name,
-)
+from common.objects import MIB, CopyState, Headers, NodeHealth, NodeSpec, Preconditions, Version, blob_name
 from common.placement import Candidate, order
 from common.settings import Settings
+from common.work import CopyAction, CopyDetail, End
 
 BUCKET = "casa"
 NO_PRECONDITIONS = Preconditions()

@@ -21,7 +21,6 @@ from common.jobs.memory import MemoryQueue
 from common.nodes import Nodes
 from common.objects import (
     Blob,
-    CopyDetail,
     CopyState,
     Headers,
     NewBlob,
@@ -37,6 +36,7 @@ from common.objects import (
 )
 from common.placement import Candidate
 from common.settings import Settings
+from common.work import CopyDetail
 from workers.wiring import Worker, assemble
 
 BUCKET = "papers"

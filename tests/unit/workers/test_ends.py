@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 import pytest
 
 from common.errors import CatalogueUnavailable
-from common.objects import CopyState, End
+from common.objects import CopyState
+from common.work import End
 from tests.unit.workers.rig import until
 from workers.ends import EndWriter
 

@@ -7,7 +7,8 @@ import pytest
 
 from common.errors import CatalogueUnavailable
 from common.jobs.base import Queue
-from common.objects import Job, JobKind, JobState, NodeHealth, Scope, blob_name
+from common.objects import NodeHealth, blob_name
+from common.work import Job, JobKind, JobState, Scope
 from tests.unit.workers.rig import BUCKET, Rig, blocked, until
 from workers import repair
 

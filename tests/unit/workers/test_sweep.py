@@ -4,7 +4,8 @@ import pytest
 
 from common.errors import CatalogueUnavailable, QueueUnavailable
 from common.jobs.base import BATCH_BYTES, BATCH_IDS, Queue, TaskName
-from common.objects import CopyAction, JobKind, NodeHealth, NodeMode, NodeSpec, Scope
+from common.objects import NodeHealth, NodeMode, NodeSpec
+from common.work import CopyAction, JobKind, Scope
 from tests.unit.workers.rig import Rig
 from workers.sweep import LEASE_NAME, batches, job_lease
 

@@ -1,0 +1,134 @@
+"""Work as values: claims of copy rows and how they end, jobs, and what an operator sees of both.
+
+Pure, like `common.objects`. Times are seconds since the epoch, UTC (float).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from common.objects import Blob, CopyState, Placed
+
+# -- work on copies
+
+
+class CopyAction(StrEnum):
+    """Which rows a worker claims: `missing` ones, `suspect` ones, `doomed` ones. Also the names of the queues."""
+
+    REPLICATE = "replicate"
+    VERIFY = "repair"
+    DELETE = "delete"
+
+    @property
+    def state(self) -> CopyState:
+        return _ACTION_STATE[self]
+
+
+_ACTION_STATE = {
+    CopyAction.REPLICATE: CopyState.MISSING,
+    CopyAction.VERIFY: CopyState.SUSPECT,
+    CopyAction.DELETE: CopyState.DOOMED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A copy row a worker holds the lease of. `failures` counts failed attempts by kind of error."""
+
+    copy_id: int
+    fence: int
+    node_id: str
+    state: CopyState
+    blob: Blob
+    others: Sequence[Placed]
+    attempts: int
+    failures: Mapping[str, int]
+    first_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How work on a claimed row ended. The catalogue applies it only while the row still has `fence`.
+
+    state: the new state, or None for `row deleted` (a doomed copy its node confirmed gone). verified: the bytes were
+    read whole and right. error/kind: what went wrong; with them `failures` (new counts), `next_attempt_at`, and
+    `dead` when the attempts are exhausted. released: put back without an attempt.
+    """
+
+    copy_id: int
+    fence: int
+    state: CopyState | None
+    verified: bool = False
+    error: str | None = None
+    kind: str | None = None
+    failures: Mapping[str, int] | None = None
+    next_attempt_at: float = 0.0
+    dead: bool = False
+    released: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CopyDetail:
+    """A copy row as `…/copies` shows it."""
+
+    copy_id: int
+    blob: Blob
+    node_id: str | None
+    state: CopyState
+    attempts: int
+    next_attempt_at: float | None
+    stored_at: float | None
+    verified_at: float | None
+    last_error: str | None
+    dead_at: float | None
+
+
+# -- jobs
+
+
+class JobKind(StrEnum):
+    REPAIR = "repair"
+    SCRUB = "scrub"
+    REBALANCE = "rebalance"
+    REWRAP = "rewrap"
+    RECLAIM = "reclaim"
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a job is about; None means "all of it"."""
+
+    bucket: str | None = None
+    prefix: str | None = None
+    key: str | None = None
+    node: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`cursor` is where a resumed run goes on; `report` and `cursor` are JSON values."""
+
+    id: str
+    kind: JobKind
+    scope: Scope
+    dry_run: bool
+    force: bool
+    state: JobState
+    done: int
+    total: int
+    bytes: int
+    report: Mapping[str, object]
+    cursor: Mapping[str, object] | None
+    error: str | None
+    created_at: float
+    finished_at: float | None
