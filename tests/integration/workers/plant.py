@@ -20,6 +20,7 @@ from common.blobstore.base import Deadline
 from common.blobstore.minio import MinioStore, open_store
 from common.catalogue.migrate import migrate
 from common.catalogue.sql import open_catalogue
+from common.errors import BlobMissing
 from common.objects import (
     Blob,
     CopyState,
@@ -141,8 +142,10 @@ class Plant:
         """What lies on each node under the blob's name."""
         found: list[bytes | None] = []
         for store in self.stores:
-            page = store.list(blob_name(blob_id), Deadline(10))
-            found.append(store.read(blob_name(blob_id), Deadline(10)) if page.blobs else None)
+            try:
+                found.append(store.read(blob_name(blob_id), Deadline(10)))
+            except BlobMissing:
+                found.append(None)
         return found
 
     def states(self, key: str) -> list[str]:
