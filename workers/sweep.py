@@ -7,7 +7,8 @@ the others, and its error is raised at the end.
 2. Uploads that expired are doomed; copies of versions doomed long enough follow; rows nothing points to are forgotten.
 3. Rows without a node get the next in placement order that takes new copies.
 4. Nodes that came back: the rows that waited for them are due.
-5. Due rows are published, oldest first; only what Redis took is stamped. Nothing for nodes that do not take the work.
+5. Due rows are stamped and published, oldest first; the stamp goes again if Redis did not take them. Nothing for nodes
+   that do not take the work.
 6. Open jobs whose worker is gone are published again.
 """
 
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from common.catalogue.base import Catalogue
+from common.errors import QueueUnavailable
 from common.jobs.base import BATCH_BYTES, BATCH_IDS, QUEUE_OF, JobQueue, Queue, TaskName
 from common.objects import new_id
 from common.placement import Candidate, order
@@ -175,17 +177,23 @@ class Sweep:
                     depth += self._publish(task, rows, published, QUEUE_LIMIT + 1 - depth)
 
     def _publish(self, task: TaskName, rows: Sequence[tuple[int, str, int]], published: set[str], most: int) -> int:
-        """Publish and stamp up to `most` messages; how many. A blob goes once, whatever its copies' number."""
+        """Stamp and publish up to `most` messages; how many. A blob goes once, whatever its copies' number."""
         count = 0
         for batch in batches(rows):
             if count >= most or not self._in_time():
                 break
             fresh = list(dict.fromkeys(blob_id for _, blob_id, _ in batch if blob_id not in published))
+            copy_ids = [copy_id for copy_id, _, _ in batch]
+            # Stamped first: a worker that does not take the work yet recalls it, and may be quicker than a later stamp.
+            self._catalogue.copies.stamp(copy_ids, self._catalogue.now())
             if fresh:
-                self._queue.publish(task, fresh)
+                try:
+                    self._queue.publish(task, fresh)
+                except QueueUnavailable:
+                    self._catalogue.copies.stamp(copy_ids, None)
+                    raise
                 count += 1
                 published.update(fresh)
-            self._catalogue.copies.stamp([copy_id for copy_id, _, _ in batch], self._catalogue.now())
         return count
 
     # -- 6

@@ -182,8 +182,8 @@ class Copies(Protocol):
         enqueued since `enqueued_before`; for `missing` rows also: a stored or suspect copy on one of `readable`.
         """
 
-    def stamp(self, copy_ids: Sequence[int], enqueued_at: float) -> None:
-        """Write `enqueued_at` (no fence)."""
+    def stamp(self, copy_ids: Sequence[int], enqueued_at: float | None) -> None:
+        """Write `enqueued_at` (no fence); None: they were not enqueued after all."""
 
     def claim(
         self, action: CopyAction, blob_ids: Sequence[str], nodes: Collection[str], owner: str, lease: float

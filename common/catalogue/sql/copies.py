@@ -123,7 +123,7 @@ class SqlCopies(Working):
 
         return self._database.read(work)
 
-    def stamp(self, copy_ids: Sequence[int], enqueued_at: float) -> None:
+    def stamp(self, copy_ids: Sequence[int], enqueued_at: float | None) -> None:
         if copy_ids:
             self._database.write(
                 lambda connection: connection.execute(_STAMP, {"ids": list(copy_ids), "at": enqueued_at})

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from common.errors import CatalogueUnavailable, QueueUnavailable
@@ -53,14 +55,37 @@ def test_messages_carry_up_to_64_ids(rig: Rig) -> None:
     assert [len(ids) for _, ids in rig.waiting(Queue.REPLICATE)] == [64, 64, 22]
 
 
-def test_nothing_is_stamped_that_the_queue_did_not_take(rig: Rig) -> None:
+def test_nothing_is_stamped_that_the_queue_did_not_take(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.put("a")
     later(rig)
+    monkeypatch.setattr(rig.queue, "depths", dict)  # Redis dies only after it was asked
     rig.queue.down = True
     with pytest.raises(ExceptionGroup) as raised:
         rig.worker.sweep()
     assert raised.group_contains(QueueUnavailable)
     rig.queue.down = False
+    rig.worker.sweep()
+    assert len(rig.waiting(Queue.REPLICATE)) == 1
+
+
+def test_what_a_worker_does_not_take_yet_is_enqueued_again_at_the_next_sweep(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker learns of a node's return a moment after the sweep does; it may be that quick with the message."""
+    rig.put("a")
+    later(rig)
+    rig.nodes.see(rig.ids[1], DOWN)
+    rig.nodes.see(rig.ids[2], DOWN)
+    publish = rig.queue.publish
+
+    def at_once(task: TaskName, ids: Sequence[str]) -> None:
+        publish(task, ids)
+        assert rig.work() == 1
+
+    monkeypatch.setattr(rig.queue, "publish", at_once)
+    rig.worker.sweep()
+    monkeypatch.undo()
+    assert rig.states("a") == ["stored", "missing", "missing"]
     rig.worker.sweep()
     assert len(rig.waiting(Queue.REPLICATE)) == 1
 
