@@ -12,7 +12,8 @@ from threading import Event, Lock, Thread
 
 import structlog
 
-from common.catalogue.base import Copies, Leases
+from common.catalogue.base import Leases
+from common.catalogue.healing import Copies
 from common.errors import CatalogueUnavailable
 from common.work import Claim
 

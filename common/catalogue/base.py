@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from common.catalogue.healing import Copies
 from common.objects import (
     Bucket,
     NewBlob,
@@ -24,7 +25,7 @@ from common.objects import (
     StoredBlob,
     Version,
 )
-from common.work import Claim, CopyAction, CopyDetail, End, Job, JobKind, JobState, Scope
+from common.work import CopyDetail, Job, JobKind, JobState, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,61 +169,6 @@ class Objects(Protocol):
 
     def forget(self, limit: int = 300) -> int:
         """Delete rows of doomed versions and blobs that have no copy row left; how many versions."""
-
-
-class Copies(Protocol):
-    """The state machine of design 5. Every change adds 1 to the row's fence; ends carry the fence they claimed."""
-
-    def due(
-        self, action: CopyAction, node_id: str, readable: Collection[str], enqueued_before: float, limit: int = 1000
-    ) -> Sequence[tuple[int, str, int]]:
-        """(copy id, blob id, cipher length) of rows to enqueue for that node, oldest first.
-
-        Due: right state, version current (doomed for deletes), next_attempt_at over, not dead, no live lease, not
-        enqueued since `enqueued_before`; for `missing` rows also: a stored or suspect copy on one of `readable`.
-        """
-
-    def stamp(self, copy_ids: Sequence[int], enqueued_at: float | None) -> None:
-        """Write `enqueued_at` (no fence); None: they were not enqueued after all."""
-
-    def claim(
-        self, action: CopyAction, blob_ids: Sequence[str], nodes: Collection[str], owner: str, lease: float
-    ) -> Sequence[Claim]:
-        """Take the leases of the due rows of these blobs on `nodes`, counting an attempt; the rest is left alone."""
-
-    def renew(self, claims: Sequence[Claim], owner: str, lease: float) -> None:
-        """Prolong leases still held by `owner`."""
-
-    def end(self, ends: Sequence[End]) -> Collection[int]:
-        """Apply each end whose fence still holds; the copy ids of those that did."""
-
-    def expire_leases(self, limit: int = 1000) -> Sequence[Claim]:
-        """Release rows whose lease ended without an end, counting a failure of kind `lapsed`; who decides ends them."""
-
-    def suspect(self, blob_id: str, node_id: str, error: str) -> bool:
-        """`stored → suspect` after a reader saw an absent or wrong copy; False if it was not `stored`."""
-
-    def recall(self, action: CopyAction, blob_ids: Sequence[str], node_ids: Collection[str]) -> None:
-        """Forget that these rows were enqueued: who got the message does not work with these nodes now."""
-
-    def wanted(
-        self, bucket_id: str | None, prefix: str, key: str | None, after: tuple[str, str, int] | None, limit: int
-    ) -> Sequence[tuple[tuple[str, str, int], StoredBlob]]:
-        """Blobs of current versions in a scope, in order of (bucket id, key, number): pages of a repair or scrub."""
-
-    def unassigned(self, limit: int = 300) -> Sequence[tuple[int, int, str, str, Sequence[str]]]:
-        """Rows without a node: (copy id, fence, version id, blob id, node ids already having a row of that blob)."""
-
-    def assign(self, copy_id: int, fence: int, node_id: str) -> bool: ...
-
-    def wake(self, node_id: str, after: int, limit: int = 1000) -> int | None:
-        """A node came up: waiting rows and dead letters of every blob with a copy on it are due now.
-
-        In pages by copy id (`after` 0 first); the next `after`, None at the end.
-        """
-
-    def queue_repair(self, blob_id: str, node_ids: Collection[str]) -> Sequence[int]:
-        """A repair found these copies absent or wrong: `stored → suspect`, and suspect or missing ones due now."""
 
 
 class Nodes(Protocol):
