@@ -1,4 +1,4 @@
-"""Jobs over HTTP: rows that workers take up. Only repair is built yet."""
+"""Jobs over HTTP: rows that workers take up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from common.work import Job, JobKind, Scope
 
 blueprint = Blueprint("jobs", __name__)
 
-BUILT = (JobKind.REPAIR,)
+BUILT = (JobKind.REPAIR, JobKind.SCRUB, JobKind.REBALANCE, JobKind.RECLAIM)
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -90,7 +90,7 @@ def _kind(text: str) -> JobKind:
     try:
         kind = JobKind(text)
     except ValueError:
-        raise NotAllowed("kind", "must be one of " + ", ".join(JobKind)) from None
+        raise NotAllowed("kind", "must be one of " + ", ".join(BUILT)) from None
     if kind not in BUILT:
         raise NotAllowed("kind", f"{text} is not available in this release; there is " + ", ".join(BUILT))
     return kind

@@ -125,6 +125,14 @@ def test_repair_job_is_a_row_and_a_message(api: ApiWorld) -> None:
     assert JobList.model_validate_json(api.client.get("/v1/jobs").data).jobs == [job]
 
 
+@pytest.mark.parametrize("kind", ["repair", "scrub", "rebalance", "reclaim"])
+def test_a_job_of_each_kind_that_workers_run_is_taken(api: ApiWorld, kind: str) -> None:
+    body = {"kind": kind, "scope": {"node": "n1"}, "force": True}
+    job = JobDocument.model_validate_json(api.client.post("/v1/jobs", json=body).data)
+    assert (job.kind, job.scope, job.state) == (kind, {"node": "n1"}, "queued")
+    assert api.catalogue.jobs.get(job.id).force
+
+
 def test_job_is_cancelled_and_tried_again(api: ApiWorld) -> None:
     job = JobDocument.model_validate_json(api.client.post("/v1/jobs", json={"kind": "repair"}).data)
     cancelled = api.client.post(f"/v1/jobs/{job.id}/cancel")
@@ -150,7 +158,7 @@ def test_report_of_a_finished_job_is_shown(api: ApiWorld) -> None:
     ("body", "status", "field"),
     [
         ({}, 422, "kind"),
-        ({"kind": "scrub"}, 422, "kind"),
+        ({"kind": "rewrap"}, 422, "kind"),
         ({"kind": "fly"}, 422, "kind"),
         ({"kind": "repair", "scope": {"prefix": "a"}}, 422, "scope.bucket"),
         ({"kind": "repair", "scope": {"bucket": "casa", "prefix": "a", "key": "b"}}, 422, "scope.key"),
