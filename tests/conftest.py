@@ -6,6 +6,7 @@ A test that kills, hangs or wipes takes its own node from `node_factory`, or its
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -21,6 +22,10 @@ QueueFactory = Callable[[], RealQueue]
 for _name in [name for name in os.environ if name.startswith("BOVEDA_")]:
     if _name not in ("BOVEDA_TEST_REQUIRE", "BOVEDA_MINIO"):
         del os.environ[_name]
+
+# A shell lets what it starts in the background ignore Ctrl-C, and so would every process started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def any_kind() -> NodeKind:

@@ -45,19 +45,30 @@ def test_copies_are_made_repaired_and_deleted_by_a_worker(plant: Plant) -> None:
     wait_until(lambda: plant.on_nodes(blob) == [None] * 3, 30)
 
 
+def somebody_waits(plant: Plant) -> bool:
+    with plant.redis.client() as client:
+        return bool(client.info("clients")["blocked_clients"])
+
+
 def test_a_message_lost_with_a_killed_worker_is_found_by_the_sweep(plant: Plant) -> None:
     """The message was popped by a worker that never noted it: Redis has forgotten it, the catalogue has not."""
     worker = plant.worker("replicate")
-    blob, data = plant.put("a")
-    plant.signal(worker, signal.SIGSTOP)
-    publish(plant, TaskName.REPLICATE, blob)
+    for key in "abcdefgh":
+        blob, data = plant.put(key)
+        wait_until(lambda: somebody_waits(plant), 10, "the worker waits for a message")
+        with plant.redis.client() as client:
+            plant.signal(worker, signal.SIGSTOP)
+            publish(plant, TaskName.REPLICATE, blob)
+            lost = not any(client.exists(name) for name in [*list_names(Queue.REPLICATE), "unacked"])
+        if lost:
+            break
+        plant.signal(worker, signal.SIGCONT)  # it was stopped between two waits: not the case meant
+        plant.wait_whole(key)
+    assert lost
     plant.kill(worker)
-    with plant.redis.client() as client:
-        names = [*list_names(Queue.REPLICATE), "unacked"]
-        assert not any(client.exists(name) for name in names), "it was not lost: the case is not the one meant"
     plant.worker()
     plant.beat()
-    plant.wait_whole("a")
+    plant.wait_whole(key)
     assert plant.on_nodes(blob) == [data] * 3
 
 
