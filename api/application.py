@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 import api.buckets
+import api.dead_letters
 import api.errors
 import api.health
 import api.jobs
@@ -21,6 +22,7 @@ BLUEPRINTS = (
     api.buckets.blueprint,
     api.spanish.blueprint,
     api.jobs.blueprint,
+    api.dead_letters.blueprint,
     api.nodes.blueprint,
     api.health.blueprint,
     api.pages.blueprint,

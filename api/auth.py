@@ -28,6 +28,9 @@ BY_ENDPOINT = {
     "jobs.create": ADMIN,
     "jobs.cancel": ADMIN,
     "jobs.retry": ADMIN,
+    "dead_letters.retry": ADMIN,
+    "dead_letters.retry_all": ADMIN,
+    "dead_letters.acknowledge": ADMIN,
     "nodes.change": ADMIN,
     "health.metrics": "metrics",
 }

@@ -9,7 +9,7 @@ from flask import Response
 
 from common.catalogue.base import NodeTotals
 from common.objects import Bucket, Node, NodeHealth, NodeMode, Protection, Version, blob_name, rfc3339
-from common.work import CopyDetail, Job
+from common.work import CopyDetail, DeadLetter, Failure, Job
 
 Document = dict[str, object]
 
@@ -109,6 +109,26 @@ def job_document(job: Job) -> Document:
         "finished_at": rfc3339(job.finished_at),
         "error": job.error,
     }
+
+
+def dead_letter_document(letter: DeadLetter) -> Document:
+    return {
+        "id": letter.copy_id,
+        "bucket": letter.bucket,
+        "key": letter.key,
+        "blob": letter.blob_number,
+        "blob_key": blob_name(letter.blob_id),
+        "node": letter.node,
+        "state": letter.state.value,
+        "attempts": letter.attempts,
+        "dead_since": rfc3339(letter.dead_at),
+        "first_error": _failure(letter.first),
+        "last_error": _failure(letter.last),
+    }
+
+
+def _failure(failure: Failure | None) -> Document | None:
+    return None if failure is None else {"error": failure.error, "kind": failure.kind, "at": rfc3339(failure.at)}
 
 
 def node_alerts(nodes: Sequence[Node]) -> list[Document]:

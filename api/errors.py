@@ -42,6 +42,7 @@ TABLE: Mapping[type[errors.BovedaError], Answer] = {
     errors.NoSuchObject: Answer(404, "no-such-object", "No such object", "archivo no encontrado"),
     errors.NoSuchNode: Answer(404, "no-such-node", "No such node"),
     errors.NoSuchJob: Answer(404, "no-such-job", "No such job"),
+    errors.NoSuchDeadLetter: Answer(404, "no-such-dead-letter", "No such dead letter"),
     errors.NotFound: Answer(404, "not-found", "Not found", "no encontrado"),
     errors.Conflict: Answer(409, "conflict", "Conflict"),
     errors.PreconditionFailed: Answer(412, "precondition-failed", "Precondition failed", "no se cumple la condición"),

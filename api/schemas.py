@@ -128,6 +128,41 @@ class JobList(Document):
     jobs: list[JobDocument]
 
 
+class FailureDocument(Document):
+    error: str
+    kind: str
+    at: str
+
+
+class DeadLetterDocument(Document):
+    """`bucket` is null once it was deleted; `blob_key` is the blob's name on every node."""
+
+    id: int
+    bucket: str | None
+    key: str
+    blob: int
+    blob_key: str
+    node: str | None
+    state: Literal["missing", "suspect", "doomed"]
+    attempts: int
+    dead_since: str
+    first_error: FailureDocument | None
+    last_error: FailureDocument | None
+
+
+class DeadLetterList(Document):
+    """`next` is the value for `after` of the next page."""
+
+    dead_letters: list[DeadLetterDocument]
+    next: str | None
+
+
+class Retried(Document):
+    """How many copies are tried again."""
+
+    retried: int
+
+
 class Alert(Document):
     name: str
     since: str | None

@@ -57,6 +57,10 @@ class NoSuchJob(NotFound):
     pass
 
 
+class NoSuchDeadLetter(NotFound):
+    pass
+
+
 class Conflict(BovedaError):
     """The present state forbids it (a bucket that is not empty, a node that is not safe to remove)."""
 

@@ -25,6 +25,11 @@ class CopyAction(StrEnum):
     def state(self) -> CopyState:
         return _ACTION_STATE[self]
 
+    @classmethod
+    def on(cls, state: CopyState) -> CopyAction:
+        """What makes a row in this state true; a `stored` one is."""
+        return next(action for action, claimed in _ACTION_STATE.items() if claimed is state)
+
 
 _ACTION_STATE = {
     CopyAction.REPLICATE: CopyState.MISSING,
@@ -83,6 +88,30 @@ class CopyDetail:
     verified_at: float | None
     last_error: str | None
     dead_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    error: str
+    kind: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A copy row whose attempts are exhausted. `bucket` None: it was deleted; `node`: its name."""
+
+    copy_id: int
+    bucket: str | None
+    key: str
+    blob_number: int
+    blob_id: str
+    node: str | None
+    state: CopyState
+    attempts: int
+    dead_at: float
+    first: Failure | None
+    last: Failure | None
 
 
 # -- jobs

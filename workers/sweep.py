@@ -16,16 +16,16 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from common.catalogue.base import Catalogue
 from common.errors import QueueUnavailable
-from common.jobs.base import BATCH_BYTES, BATCH_IDS, QUEUE_OF, JobQueue, Queue, TaskName
+from common.jobs.base import BATCH_BYTES, BATCH_IDS, QUEUE_OF, TASK_OF, JobQueue, Queue, TaskName
 from common.objects import new_id
 from common.placement import Candidate, order
 from common.settings import Settings
-from common.work import CopyAction, End, JobKind
+from common.work import End, JobKind
 from workers.retry import LAPSED, after_lapse
 from workers.targets import taking
 
@@ -36,11 +36,6 @@ ROWS_A_PASS: Final = 1000
 QUEUE_LIMIT: Final = 200
 LEASE_NAME: Final = "sweep"
 
-TASK_OF: Final[Mapping[CopyAction, TaskName]] = {
-    CopyAction.REPLICATE: TaskName.REPLICATE,
-    CopyAction.VERIFY: TaskName.VERIFY,
-    CopyAction.DELETE: TaskName.DELETE,
-}
 # Jobs that need a key run in the API processes, never here.
 IN_WORKERS: Final = frozenset(JobKind) - {JobKind.REWRAP}
 

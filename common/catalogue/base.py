@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.catalogue.healing import Copies
+from common.catalogue.healing import Copies, DeadLetters
 from common.objects import (
     Bucket,
     NewBlob,
@@ -285,6 +285,9 @@ class Catalogue(Protocol):
 
     @property
     def copies(self) -> Copies: ...
+
+    @property
+    def dead_letters(self) -> DeadLetters: ...
 
     @property
     def nodes(self) -> Nodes: ...

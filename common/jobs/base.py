@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol
 
+from common.work import CopyAction
+
 BATCH_IDS = 64
 BATCH_BYTES = 16 << 20
 
@@ -37,6 +39,11 @@ QUEUE_OF = {
     TaskName.DELETE: Queue.DELETE,
     TaskName.SWEEP: Queue.CONTROL,
     TaskName.JOB: Queue.REPAIR,
+}
+TASK_OF = {
+    CopyAction.REPLICATE: TaskName.REPLICATE,
+    CopyAction.VERIFY: TaskName.VERIFY,
+    CopyAction.DELETE: TaskName.DELETE,
 }
 
 

@@ -14,6 +14,7 @@ from common.catalogue.sql.afterlife import Afterlife
 from common.catalogue.sql.buckets import SqlBuckets
 from common.catalogue.sql.copies import SqlCopies
 from common.catalogue.sql.database import Database
+from common.catalogue.sql.deadletters import SqlDeadLetters
 from common.catalogue.sql.jobs import SqlJobs
 from common.catalogue.sql.nodes import SqlNodes
 from common.catalogue.sql.reading import Reading
@@ -35,6 +36,7 @@ class SqlCatalogue:
         self.buckets = SqlBuckets(database, copies, write_copies)
         self.objects = SqlObjects(database)
         self.copies = SqlCopies(database)
+        self.dead_letters = SqlDeadLetters(database)
         self.nodes = SqlNodes(database)
         self.jobs = SqlJobs(database)
         self.leases = SqlLeases(database)

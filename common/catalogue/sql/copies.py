@@ -219,7 +219,13 @@ class SqlCopies(Working):
                 .scalars()
                 .all()
             )
-            due = {"next_attempt_at": now, "dead_at": None, "enqueued_at": None, "fence": copies.c.fence + 1}
+            due = {
+                "next_attempt_at": now,
+                "dead_at": None,
+                "acknowledged_at": None,
+                "enqueued_at": None,
+                "fence": copies.c.fence + 1,
+            }
             connection.execute(
                 update(copies).where(copies.c.id.in_(ids), copies.c.state == "stored").values(state="suspect", **due)
             )
