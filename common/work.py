@@ -161,3 +161,8 @@ class Job:
     error: str | None
     created_at: float
     finished_at: float | None
+
+
+def job_lease(job_id: str) -> str:
+    """The name of the lease under which a job runs: one worker at a time."""
+    return f"job:{job_id}"

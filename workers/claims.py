@@ -2,7 +2,8 @@
 
 1. `take` claims the due rows of some blobs on the nodes that take this work now; their leases are renewed from here on.
 2. The action calls nodes with `deadline`, which ends before the lease does.
-3. Exactly one of `stored`, `gone`, `failed`, `absent`, `released` ends a row; `abandon` leaves the rest to the sweep.
+3. Exactly one of `stored`, `gone`, `failed`, `absent`, `parked`, `released` ends a row; `abandon` leaves the rest to
+   the sweep.
 4. `settle` returns when the ends are written.
 """
 
@@ -24,7 +25,7 @@ from common.settings import Settings
 from common.work import Claim, CopyAction, End
 from workers.ends import EndWriter
 from workers.leases import HeldLeases
-from workers.retry import MISSING, NO_GOOD_COPY, after_failure
+from workers.retry import MISSING, NO_GOOD_COPY, WRONG, after_failure, delay
 from workers.targets import taking
 
 LOG = structlog.get_logger(__name__)
@@ -111,6 +112,24 @@ class Claims:
                 error="the node does not have the blob",
                 kind=MISSING,
                 failures=claim.failures,
+            ),
+        )
+
+    def parked(self, claim: Claim, detail: str) -> None:
+        """A suspect copy's bytes are wrong, and nothing good can be read now: the sweep leaves it until another copy
+        can be (see `Copies.due`). Not a failure of its own, so it is never dead by it."""
+        wait = max(min(PARK_SECONDS, 8 * self._base), delay(claim.attempts, self._base, 1.0))
+        due = self._catalogue.now() + wait * (1 + random.random())  # noqa: S311 - jitter
+        self._end(
+            claim,
+            End(
+                claim.copy_id,
+                claim.fence,
+                claim.state,
+                error=detail,
+                kind=WRONG,
+                failures=claim.failures,
+                next_attempt_at=due,
             ),
         )
 

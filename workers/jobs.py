@@ -7,13 +7,43 @@ from typing import Protocol
 
 from common.catalogue.base import Catalogue
 from common.errors import BovedaError, NoSuchJob, Unavailable
-from common.work import Job, JobKind, JobState
+from common.work import Job, JobKind, JobState, job_lease
 from workers.leases import HeldLeases
-from workers.sweep import job_lease
+
+
+class Turn:
+    """A worker's turn at a job. Called, it says whether to go on. What it writes is written only while the job's lease
+    is still this turn's: a worker that was overtaken overwrites nothing of the one that goes on."""
+
+    def __init__(self, catalogue: Catalogue, job_id: str, holder: str, going: Callable[[], bool]) -> None:
+        self._jobs = catalogue.jobs
+        self._job_id = job_id
+        self._holder = holder
+        self._going = going
+
+    def __call__(self) -> bool:
+        """False once the job's lease is lost or this process is to end."""
+        return self._going()
+
+    def progress(
+        self,
+        done: int,
+        total: int,
+        bytes: int,
+        report: Mapping[str, object],
+        cursor: Mapping[str, object] | None,
+    ) -> bool:
+        """Checkpoint; False if the job was cancelled or is another worker's now."""
+        return self._jobs.progress(self._job_id, done, total, bytes, report, cursor, self._holder)
+
+    def finish(self, report: Mapping[str, object], error: str | None = None) -> None:
+        """Done, or failed with the words of `error`."""
+        state = JobState.DONE if error is None else JobState.FAILED
+        self._jobs.finish(self._job_id, state, report, error, self._holder)
 
 
 class RunsJob(Protocol):
-    def __call__(self, job: Job, going: Callable[[], bool]) -> None:
+    def __call__(self, job: Job, going: Turn) -> None:
         """Run or resume the job until it ends or `going` says False; the last checkpoint is kept."""
 
 
@@ -37,24 +67,25 @@ class RunJob:
         try:
             job = self._catalogue.jobs.start(job_id)
             if job is not None:
-                self._run(job, lambda: self._going() and self._held.has(name))
+                holder = self._held.holder(name)
+                self._run(job, Turn(self._catalogue, job_id, holder, lambda: self._going() and self._held.has(name)))
         except NoSuchJob:
             return
         finally:
             self._held.give(name)
 
-    def _run(self, job: Job, going: Callable[[], bool]) -> None:
+    def _run(self, job: Job, turn: Turn) -> None:
         try:
             if job.kind not in self._kinds:
                 raise BovedaError(f"jobs of kind {job.kind.value} do not run in workers")
-            self._kinds[job.kind](job, going)
+            self._kinds[job.kind](job, turn)
         except Unavailable:
             raise
         except BovedaError as error:
-            self._fail(job.id, error.detail)
+            self._fail(job.id, turn, error.detail)
         except Exception:
-            self._fail(job.id, "an unexpected error; see the log")
+            self._fail(job.id, turn, "an unexpected error; see the log")
             raise
 
-    def _fail(self, job_id: str, why: str) -> None:
-        self._catalogue.jobs.finish(job_id, JobState.FAILED, self._catalogue.jobs.get(job_id).report, why)
+    def _fail(self, job_id: str, turn: Turn, why: str) -> None:
+        turn.finish(self._catalogue.jobs.get(job_id).report, why)

@@ -1,4 +1,4 @@
-"""The leases this process holds, on copies and on jobs, renewed by one thread.
+"""The leases this process holds, on copies and on names (jobs, scrubs), renewed by one thread.
 
 Time left is counted on this process's own monotonic clock from before the claim, so it never says more than the
 catalogue does; a process that was stopped finds its leases over when it goes on.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from threading import Event, Lock, Thread
 
 import structlog
@@ -15,10 +16,17 @@ import structlog
 from common.catalogue.base import Leases
 from common.catalogue.healing import Copies
 from common.errors import CatalogueUnavailable
+from common.objects import new_id
 from common.work import Claim
 
 LOG = structlog.get_logger(__name__)
 _PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    owner: str
+    until: float
 
 
 class HeldLeases:
@@ -31,7 +39,7 @@ class HeldLeases:
         self._leases = leases
         self._lock = Lock()
         self._until: dict[tuple[int, int], tuple[Claim, float]] = {}
-        self._names: dict[str, float] = {}
+        self._names: dict[str, _Named] = {}
         self._stopped = Event()
         self._thread: Thread | None = None
 
@@ -65,30 +73,38 @@ class HeldLeases:
             _, until = self._until.get((claim.copy_id, claim.fence), (claim, 0.0))
         return max(0.0, until - time.monotonic())
 
-    # -- jobs
+    # -- named ones
 
     def take(self, name: str) -> bool:
-        """Acquire a named lease and keep it renewed; False while another process has it."""
-        before = time.monotonic()
+        """Acquire a named lease and keep it renewed; False while anybody else has it, a thread of this process too."""
         with self._lock:
             if name in self._names:
                 return False
-        if not self._leases.acquire(name, self.owner, self.seconds):
+        # An owner of its own for each turn: what one thread gives back late is never what another has just taken.
+        owner, before = new_id(), time.monotonic()
+        if not self._leases.acquire(name, owner, self.seconds):
             return False
         with self._lock:
-            if name in self._names:
-                return False  # another thread of this process was quicker: the owner is the same, the work is not
-            self._names[name] = before + self.seconds
+            self._names[name] = _Named(owner, before + self.seconds)
         return True
 
     def has(self, name: str) -> bool:
         with self._lock:
-            return self._names.get(name, 0.0) > time.monotonic()
+            held = self._names.get(name)
+        return held is not None and held.until > time.monotonic()
+
+    def holder(self, name: str) -> str:
+        """As whom the lease is held: what a transaction compares that must not be late. Empty if it is not held."""
+        with self._lock:
+            held = self._names.get(name)
+        return held.owner if held is not None else ""
 
     def give(self, name: str) -> None:
+        """By who took it."""
         with self._lock:
-            self._names.pop(name, None)
-        self._leases.release(name, self.owner)
+            held = self._names.pop(name, None)
+        if held is not None:
+            self._leases.release(name, held.owner)
 
     # -- the thread
 
@@ -106,15 +122,22 @@ class HeldLeases:
         now = time.monotonic()
         with self._lock:
             held = [claim for claim, until in self._until.values() if until > now]
-            names = [name for name, until in self._names.items() if until > now]
+            names = [(name, named.owner) for name, named in self._names.items() if named.until > now]
         for start in range(0, len(held), _PAGE):
             self._renew_copies(held[start : start + _PAGE])
-        for name in names:
-            before = time.monotonic()
-            if self._leases.acquire(name, self.owner, self.seconds):
-                with self._lock:
-                    if name in self._names:
-                        self._names[name] = before + self.seconds
+        for name, owner in names:
+            self._renew_name(name, owner)
+
+    def _renew_name(self, name: str, owner: str) -> None:
+        before = time.monotonic()
+        if not self._leases.acquire(name, owner, self.seconds):
+            return
+        with self._lock:
+            held = self._names.get(name)
+            if held is not None and held.owner == owner:
+                self._names[name] = _Named(owner, before + self.seconds)
+                return
+        self._leases.release(name, owner)  # given back meanwhile, and taken again by this renewal
 
     def _renew_copies(self, claims: Sequence[Claim]) -> None:
         before = time.monotonic()

@@ -20,7 +20,8 @@ from common.catalogue.base import Catalogue
 from common.errors import BlobMissing, BlobStoreError
 from common.nodes import Nodes
 from common.objects import CopyState, Placed, StoredBlob
-from common.work import CopyAction, Job, JobState
+from common.work import CopyAction, Job
+from workers.jobs import Turn
 from workers.share import NodeShare
 from workers.sources import WrongBytes, read_whole
 from workers.targets import takes
@@ -74,7 +75,7 @@ class Repair:
         self._actions = actions
         self._converge = converge
 
-    def __call__(self, job: Job, going: Callable[[], bool]) -> None:
+    def __call__(self, job: Job, going: Turn) -> None:
         """Run or resume until it ends, is cancelled, or `going` says that this process must leave it."""
         scope = job.scope
         bucket_id = self._catalogue.buckets.get(scope.bucket).id if scope.bucket is not None else None
@@ -85,7 +86,7 @@ class Repair:
         while going():
             page = self._catalogue.copies.wanted(bucket_id, scope.prefix or "", scope.key, after, PAGE_BLOBS)
             if not page:
-                self._catalogue.jobs.finish(job.id, JobState.DONE, asdict(report), None)
+                going.finish(asdict(report))
                 return
             for position, stored in page:
                 if not going():
@@ -93,10 +94,7 @@ class Repair:
                 self._blob(stored, only, job.dry_run, report)
                 after = position
             cursor = {"after": list(after)} if after else None
-            alive = self._catalogue.jobs.progress(
-                job.id, report.blobs, max(total, report.blobs), report.bytes, asdict(report), cursor
-            )
-            if not alive:
+            if not going.progress(report.blobs, max(total, report.blobs), report.bytes, asdict(report), cursor):
                 return
 
     def _count(self, bucket_id: str | None, prefix: str, key: str | None) -> int:

@@ -25,7 +25,7 @@ from common.jobs.base import BATCH_BYTES, BATCH_IDS, QUEUE_OF, TASK_OF, JobQueue
 from common.objects import new_id
 from common.placement import Candidate, order
 from common.settings import Settings
-from common.work import End, JobKind
+from common.work import End, JobKind, job_lease
 from workers.retry import LAPSED, after_lapse
 from workers.targets import taking
 
@@ -38,10 +38,6 @@ LEASE_NAME: Final = "sweep"
 
 # Jobs that need a key run in the API processes, never here.
 IN_WORKERS: Final = frozenset(JobKind) - {JobKind.REWRAP}
-
-
-def job_lease(job_id: str) -> str:
-    return f"job:{job_id}"
 
 
 class Sweep:

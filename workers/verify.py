@@ -3,7 +3,7 @@
 1. Claim the due `suspect` rows of these blobs on nodes that can be read.
 2. Read each copy whole. Right: it is `stored` and verified, and a good source for the others.
 3. Absent or wrong: first a good copy is read whole and right from elsewhere. While there is none, damaged bytes stay in
-   place; when every wanted copy was looked at, the row is a dead letter `no-good-copy`.
+   place and their rows are parked; when every wanted copy was looked at, the row is a dead letter `no-good-copy`.
 4. Wrong bytes are put under `quarantine/` on the same node as evidence (a failure is logged and blocks nothing), then
    overwritten with good ones.
 5. The copy is read back; only then it is `stored` and verified.
@@ -86,7 +86,7 @@ class Verify:
                 if isinstance(found, BlobMissing):
                     self._claims.absent(claim)
                 else:
-                    self._claims.released(claim)
+                    self._claims.parked(claim, found.detail)
         except ObjectDamaged as error:
             for claim, found in bad:
                 state = CopyState.MISSING if isinstance(found, BlobMissing) else None

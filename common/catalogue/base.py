@@ -230,11 +230,19 @@ class Jobs(Protocol):
         bytes: int,
         report: Mapping[str, object],
         cursor: Mapping[str, object] | None,
+        holder: str | None = None,
     ) -> bool:
-        """Checkpoint; False if the job was cancelled meanwhile."""
+        """Checkpoint; False if the job was cancelled meanwhile, or `holder` no longer has its lease (`job_lease`)."""
 
-    def finish(self, job_id: str, state: JobState, report: Mapping[str, object], error: str | None) -> None:
-        """Nothing happens if it has ended."""
+    def finish(
+        self,
+        job_id: str,
+        state: JobState,
+        report: Mapping[str, object],
+        error: str | None,
+        holder: str | None = None,
+    ) -> None:
+        """Nothing happens if it has ended, or `holder` no longer has its lease."""
 
     def cancel(self, job_id: str) -> Job:
         """Conflict if it has ended."""

@@ -21,7 +21,8 @@ class Copies(Protocol):
         """(copy id, blob id, cipher length) of rows to enqueue for that node, oldest first.
 
         Due: right state, version current (doomed for deletes), next_attempt_at over, not dead, no live lease, not
-        enqueued since `enqueued_before`; for `missing` rows also: a stored or suspect copy on one of `readable`.
+        enqueued since `enqueued_before`; for `missing` rows also: a stored or suspect copy on one of `readable`; for
+        `suspect` ones whose bytes were found wrong: another copy, not found wrong itself, on one of `readable`.
         """
 
     def stamp(self, copy_ids: Sequence[int], enqueued_at: float | None) -> None:

@@ -38,6 +38,26 @@ _DUE_WITH_SOURCE = _DUE.where(
         _source.c.node_id.in_(bindparam("readable", expanding=True)),
     )
 )
+# Wrong bytes need a copy to be mended from: one that was itself found wrong is none. A `missing` one may lie there.
+_DUE_UNLESS_PARKED = _DUE.where(
+    or_(
+        copies.c.last_error_kind.is_distinct_from("wrong"),
+        exists().where(
+            _source.c.blob_id == copies.c.blob_id,
+            _source.c.id != copies.c.id,
+            _source.c.node_id.in_(bindparam("readable", expanding=True)),
+            or_(
+                _source.c.state.in_(("stored", "missing")),
+                and_(_source.c.state == "suspect", _source.c.last_error_kind.is_distinct_from("wrong")),
+            ),
+        ),
+    )
+)
+_DUE_OF = {
+    CopyAction.REPLICATE: _DUE_WITH_SOURCE,
+    CopyAction.VERIFY: _DUE_UNLESS_PARKED,
+    CopyAction.DELETE: _DUE,
+}
 _STAMP = update(copies).where(copies.c.id.in_(bindparam("ids", expanding=True))).values(enqueued_at=bindparam("at"))
 _RECALL = (
     update(copies)
@@ -115,9 +135,8 @@ class SqlCopies(Working):
                 "enqueued_before": enqueued_before,
                 "limit": limit,
             }
-            statement = _DUE
-            if action is CopyAction.REPLICATE:
-                statement = _DUE_WITH_SOURCE
+            statement = _DUE_OF[action]
+            if action is not CopyAction.DELETE:
                 parameters["readable"] = list(readable)
             return [(row[0], row[1], row[2]) for row in connection.execute(statement, parameters)]
 

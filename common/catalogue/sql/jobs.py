@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, exists, insert, select, update
 
 from common.catalogue.sql.database import Database
 from common.catalogue.sql.rows import AnyRow
-from common.catalogue.sql.tables import jobs
+from common.catalogue.sql.tables import jobs, leases
 from common.errors import Conflict, NoSuchJob
 from common.objects import new_id
-from common.work import Job, JobKind, JobState, Scope
+from common.work import Job, JobKind, JobState, Scope, job_lease
 
 OPEN = (JobState.QUEUED.value, JobState.RUNNING.value)
 
@@ -103,14 +103,23 @@ class SqlJobs:
         bytes: int,
         report: Mapping[str, object],
         cursor: Mapping[str, object] | None,
+        holder: str | None = None,
     ) -> bool:
         values = {"done": done, "total": total, "bytes": bytes, "report": dict(report)}
         if cursor is not None:
             values["cursor"] = dict(cursor)
-        return self._while_open(job_id, values)
+        return self._while_open(job_id, values, holder=holder)
 
-    def finish(self, job_id: str, state: JobState, report: Mapping[str, object], error: str | None) -> None:
-        self._while_open(job_id, {"state": state.value, "report": dict(report), "error": error}, ends=True)
+    def finish(
+        self,
+        job_id: str,
+        state: JobState,
+        report: Mapping[str, object],
+        error: str | None,
+        holder: str | None = None,
+    ) -> None:
+        values = {"state": state.value, "report": dict(report), "error": error}
+        self._while_open(job_id, values, ends=True, holder=holder)
 
     def cancel(self, job_id: str) -> Job:
         if not self._while_open(job_id, {"state": JobState.CANCELLED.value}, ends=True):
@@ -131,11 +140,14 @@ class SqlJobs:
 
         return self._database.write(work)
 
-    def _while_open(self, job_id: str, values: dict[str, Any], ends: bool = False) -> bool:
+    def _while_open(self, job_id: str, values: dict[str, Any], ends: bool = False, holder: str | None = None) -> bool:
         def work(connection: Connection) -> bool:
             if ends:
                 values["finished_at"] = self._database.now(connection)
-            done = connection.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(OPEN)).values(**values))
-            return bool(done.rowcount)
+            statement = update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(OPEN))
+            if holder is not None:
+                held = exists().where(leases.c.name == job_lease(job_id), leases.c.owner == holder)
+                statement = statement.where(held)
+            return bool(connection.execute(statement.values(**values)).rowcount)
 
         return self._database.write(work)

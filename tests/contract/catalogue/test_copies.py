@@ -243,3 +243,19 @@ def test_a_recalled_row_is_due_again_at_once(stage: Stage) -> None:
         stage.catalogue.copies.stamp([copy_id], stage.catalogue.now())
     stage.catalogue.copies.recall(CopyAction.REPLICATE, [blob_id], [stage.nodes[2]])
     assert [due(stage, node) for node in range(3)] == [[], [], [blob_id]]
+
+
+def test_wrong_bytes_are_not_due_until_another_copy_can_be_read(stage: Stage) -> None:
+    _, blob_id, _ = stage.put("a", stored=3)
+    for node in stage.nodes[:2]:
+        assert stage.catalogue.copies.suspect(blob_id, node, "a reader saw it wrong")
+    claims = stage.claim([blob_id], CopyAction.VERIFY)
+    ends = [End(claim.copy_id, claim.fence, CopyState.SUSPECT, error="wrong", kind="wrong") for claim in claims]
+    assert len(stage.catalogue.copies.end(ends)) == 2
+
+    def found(*readable: str) -> int:
+        rows = stage.catalogue.copies.due(CopyAction.VERIFY, stage.nodes[0], readable, stage.catalogue.now() + 1)
+        return len(rows)
+
+    assert found(*stage.nodes[:2]) == 0, "the other one that can be read is wrong as well"
+    assert found(*stage.nodes) == 1

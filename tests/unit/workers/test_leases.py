@@ -100,3 +100,22 @@ def test_a_catalogue_that_is_away_ends_no_renewing_thread(rig: Rig, monkeypatch:
     before = leases.left(claims[0])
     until(lambda: leases.left(claims[0]) != before and leases.left(claims[0]) <= 0.3)
     leases.stop()
+
+
+def test_a_lease_given_back_late_is_not_the_one_another_thread_has_taken(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other_process = held(rig, "one"), held(rig, "two")
+    assert one.take("job:1")
+    release = rig.catalogue.leases.release
+
+    def taken_meanwhile(name: str, owner: str) -> None:
+        rig.clock.now += 120  # it took so long that the lease was over
+        assert one.take(name)
+        release(name, owner)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.catalogue.leases, "release", taken_meanwhile)
+        one.give("job:1")
+    assert one.has("job:1")
+    assert not other_process.take("job:1")

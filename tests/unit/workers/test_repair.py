@@ -249,3 +249,26 @@ def test_a_worker_that_is_to_end_leaves_its_job_to_the_sweep(rig: Rig) -> None:
         other.run_job(ids[0])
     other.stop()
     assert rig.catalogue.jobs.get(job.id).state is JobState.DONE
+
+
+def test_a_worker_that_lost_its_lease_overwrites_nothing_of_the_one_that_goes_on(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.put("a", stored=3)
+    job = rig.catalogue.jobs.create(JobKind.REPAIR, Scope(), False, False)
+    other = rig.another("worker-2")
+    overtaken = threading.Event()
+
+    def overtake(operation: str, _: str) -> None:
+        if not overtaken.is_set():
+            overtaken.set()
+            rig.clock.now += 120
+            other.run_job(job.id)
+
+    rig.nodes.stores[rig.ids[0]].faults.before = overtake
+    rig.spoil(rig.blob_ids("a")[0], 2, None)
+    rig.worker.run_job(job.id)
+    other.stop()
+    done = rig.catalogue.jobs.get(job.id)
+    assert done.state is JobState.DONE
+    assert (done.report["before"], done.report["repaired"]) == (counts(2, 1), 1)

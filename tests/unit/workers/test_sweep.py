@@ -7,9 +7,9 @@ import pytest
 from common.errors import CatalogueUnavailable, QueueUnavailable
 from common.jobs.base import BATCH_BYTES, BATCH_IDS, Queue, TaskName
 from common.objects import NodeHealth, NodeMode, NodeSpec
-from common.work import CopyAction, JobKind, Scope
+from common.work import CopyAction, JobKind, Scope, job_lease
 from tests.unit.workers.rig import Rig
-from workers.sweep import LEASE_NAME, batches, job_lease
+from workers.sweep import LEASE_NAME, batches
 
 UP, DOWN, FOREIGN = NodeHealth.UP, NodeHealth.DOWN, NodeHealth.FOREIGN
 TASK = CopyAction.REPLICATE

@@ -179,3 +179,32 @@ def test_bytes_of_another_blob_are_wrong_bytes(rig: Rig) -> None:
     rig.worker.verify([blob])
     assert rig.on_nodes(blob) == [data] * 3
     assert quarantined(rig, 1) == [other]
+
+
+def test_wrong_bytes_are_not_read_again_and_again_while_all_other_copies_are_away(rig: Rig) -> None:
+    blob, data = whole(rig)
+    rig.spoil(blob, 0, b"x" * GOOD)
+    rig.suspect(blob, 0)
+    away = [NodeHealth.UP, NodeHealth.DOWN, NodeHealth.DOWN]
+    rig.share_health(*away)
+    for node, health in zip(rig.ids, away, strict=True):
+        rig.nodes.see(node, health)
+    rig.worker.verify([blob])
+    looks = len(rig.nodes.stores[rig.ids[0]].calls)
+    for _ in range(5):
+        rig.clock.now += 3600
+        rig.share_health(*away)
+        rig.worker.sweep()
+        rig.work()
+    assert len(rig.nodes.stores[rig.ids[0]].calls) == looks
+    row = rig.details("a")[0, rig.ids[0]]
+    assert (row.state.value, row.dead_at, row.last_error) == (
+        "suspect",
+        None,
+        "the copy's bytes are not what was sealed",
+    )
+    rig.nodes.see(rig.ids[1])
+    rig.share_health(NodeHealth.UP, NodeHealth.UP, NodeHealth.DOWN)
+    rig.worker.sweep()
+    rig.work()
+    assert rig.on_nodes(blob) == [data] * 3
