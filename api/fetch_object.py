@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from api.blob_index import BlobIndex
 from api.reading import BlobRead
 from api.source import ReadableNodes, Source, Superseded
+from api.spare import SpareThreads
 from common.catalogue.base import Catalogue, Found
 from common.crypto.envelope import dek_context
 from common.crypto.keyring import KeyProvider
@@ -23,6 +24,7 @@ from common.jobs.base import Enqueuer
 from common.objects import Protection, Version
 
 STARTS = 5
+SPARE_THREADS = 4  # for second copies: each is needed for as long as a node that is well takes to answer
 Ranges = Sequence[tuple[int, int]]
 
 
@@ -62,11 +64,23 @@ class Chunks(Iterator[bytes]):
 class FetchObject:
     """The use case; one per process, safe across threads."""
 
-    def __init__(self, catalogue: Catalogue, nodes: ReadableNodes, keys: KeyProvider, enqueuer: Enqueuer) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        nodes: ReadableNodes,
+        keys: KeyProvider,
+        enqueuer: Enqueuer,
+        spare_threads: int = SPARE_THREADS,
+    ) -> None:
         self._catalogue = catalogue
         self._nodes = nodes
         self._keys = keys
         self._enqueuer = enqueuer
+        self._spare = SpareThreads(spare_threads, "hedge")
+
+    def close(self) -> None:
+        """Wait for the reads of spare threads."""
+        self._spare.close()
 
     def __call__(self, bucket: str, key: str, select: Callable[[Version], Ranges]) -> Fetched:
         for _ in range(STARTS):
@@ -88,7 +102,7 @@ class FetchObject:
             dek = self._keys.unwrap(version.kek_id, version.wrapped_dek, context)
         except IntegrityError:
             raise ObjectDamaged("the data key of this object does not open") from None
-        return Source(self._catalogue, self._nodes, self._enqueuer, version.id, dek)
+        return Source(self._catalogue, self._nodes, self._enqueuer, self._spare, version.id, dek)
 
     def _pieces(self, source: Source, found: Found, ranges: Ranges) -> Generator[bytes, None, None]:
         index = BlobIndex(self._catalogue, found)

@@ -7,9 +7,10 @@ a spare thread are free, seal the next one meanwhile, else after · 3. note wher
 from __future__ import annotations
 
 from api.buffers import Buffer, BufferPool
-from api.placing import Placing, SpareThreads, WritableNodes, nodes_for, wanted_nodes
+from api.placing import Placing, WritableNodes, nodes_for, wanted_nodes
 from api.receiving import Receiver
 from api.sealing import Sealed
+from api.spare import SpareThreads
 from api.upload import Upload
 from api.upload_row import UploadRow
 

@@ -7,12 +7,12 @@ A blob that got onto some nodes, but not enough, stays there without a row or wi
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Protocol
 
 from api.sealing import Sealed
+from api.spare import SpareThreads
 from common import placement
 from common.blobstore.base import BlobStore, foreground
 from common.errors import BlobStoreError, NotEnoughNodes
@@ -25,25 +25,6 @@ class WritableNodes(Protocol):
     def candidates(self) -> Sequence[Candidate]: ...
 
     def store(self, node_id: str) -> BlobStore: ...
-
-
-class SpareThreads:
-    """A few threads for puts side by side. What finds none free is done by its own request: nothing ever queues."""
-
-    def __init__(self, count: int) -> None:
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="put")
-        self._free = threading.Semaphore(count)
-
-    def run(self, work: Callable[[], bool]) -> Future[bool] | None:
-        """The running work, or None if no thread is free now."""
-        if not self._free.acquire(blocking=False):
-            return None
-        future = self._threads.submit(work)
-        future.add_done_callback(lambda _: self._free.release())
-        return future
-
-    def close(self) -> None:
-        self._threads.shutdown()
 
 
 class Placing:

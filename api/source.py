@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from api.spare import SpareThreads
 from common.blobstore.base import BlobStore
 from common.catalogue.base import Catalogue
 from common.errors import CatalogueUnavailable, Unavailable
@@ -21,6 +22,10 @@ class ReadableNodes(Protocol):
 
     def authenticated(self, node_id: str) -> None: ...
 
+    def late_after(self, node_id: str) -> float: ...
+
+    def look_again(self, node_ids: Collection[str]) -> bool: ...
+
 
 class Superseded(Unavailable):
     """The version being read is no longer current, and its blobs are going."""
@@ -33,6 +38,7 @@ class Source:
     catalogue: Catalogue
     nodes: ReadableNodes
     enqueuer: Enqueuer
+    spare: SpareThreads
     version_id: str
     dek: bytes
     sent: bool = False

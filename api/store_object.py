@@ -22,9 +22,10 @@ from dataclasses import dataclass
 
 from api.buffers import Buffer, BufferPool
 from api.long_body import LongBody
-from api.placing import Placing, SpareThreads, WritableNodes, nodes_for, wanted_nodes
+from api.placing import Placing, WritableNodes, nodes_for, wanted_nodes
 from api.receiving import Body, Expected, Receiver
 from api.sealing import Sealed, Sealing
+from api.spare import SpareThreads
 from api.upload import Upload, committed_version
 from api.upload_row import UploadRow
 from common.catalogue.base import Catalogue
@@ -75,7 +76,7 @@ class StoreObject:
         self._settings = settings
         self._clock = clock
         self.buffers = BufferPool(settings.api_threads, cipher_length(settings.blob_size))
-        self._spare = SpareThreads(settings.api_threads)
+        self._spare = SpareThreads(settings.api_threads, "put")
 
     def __call__(
         self,

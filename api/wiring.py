@@ -30,6 +30,7 @@ def build(settings: Settings) -> Services:
     queue = CeleryQueue(settings.redis_url.get_secret_value())
     enqueuer = BufferedEnqueuer(queue)
     store = StoreObject(catalogue, nodes, keys, enqueuer, settings)
+    fetch = FetchObject(catalogue, nodes, keys, enqueuer)
     guard = Guard(settings, catalogue.tokens)
 
     def start() -> None:
@@ -40,6 +41,7 @@ def build(settings: Settings) -> Services:
     def stop() -> None:
         nodes.stop()
         store.close()
+        fetch.close()
         enqueuer.stop()
         catalogue.close()
 
@@ -51,7 +53,7 @@ def build(settings: Settings) -> Services:
         queue=queue,
         enqueuer=enqueuer,
         store=store,
-        fetch=FetchObject(catalogue, nodes, keys, enqueuer),
+        fetch=fetch,
         delete=DeleteObject(catalogue),
         guard=guard,
         start=start,

@@ -185,6 +185,10 @@ class BlobMissing(BlobStoreError):
     kind = "missing"
 
 
+class CallCut(BlobStoreError):
+    """The caller ended the call, because it has what it wanted from elsewhere. Evidence about nothing."""
+
+
 class NodeError(BlobStoreError):
     """Evidence about the node, not about a copy: refused, reset, cut, 5xx, timed out."""
 

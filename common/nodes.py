@@ -22,7 +22,7 @@ from types import MappingProxyType
 
 import structlog
 
-from common.blobstore.base import BlobStore, Deadline
+from common.blobstore.base import FIRST_BYTE_SECONDS, BlobStore, Deadline
 from common.blobstore.health import all_fail_together
 from common.blobstore.minio import open_store
 from common.blobstore.watch import NOBODY, TRIAL, TRIAL_NAME, Watch, read_identity, write_identity
@@ -38,6 +38,7 @@ LEASE_SECONDS = 6.0
 EPOCH_SECONDS = 600.0
 START_SECONDS = 2.0
 ACCEPT_SECONDS = 5.0
+LOOK_AGAIN_SECONDS = 1.0
 SHOW_EVERY = 3  # refreshes between two writings of verdicts that did not change
 
 log = structlog.get_logger(__name__)
@@ -134,6 +135,24 @@ class Nodes:
         watch = self._watches.get(node_id)
         if watch is not None:
             watch.authenticated()
+
+    def late_after(self, node_id: str) -> float:
+        """Seconds after which a first byte of this node is late."""
+        watch = self._watches.get(node_id)
+        return FIRST_BYTE_SECONDS if watch is None else watch.guarded.first_bytes.patience
+
+    def look_again(self, node_ids: Collection[str]) -> bool:
+        """Before a read is given up: those of these nodes that only this process believes down show themselves now.
+
+        True if one came back. CatalogueUnavailable: what the others believe is not known.
+        """
+        until = time.monotonic() + LOOK_AGAIN_SECONDS
+        back = [
+            self._watches[row.id].vouched()
+            for row in self._rows.all()
+            if row.id in node_ids and row.readable and row.id in self._watches and time.monotonic() < until
+        ]
+        return any(back)
 
     def accept(self, node_id: str) -> int:
         """Take in a foreign node (see `accept` below); how many copy rows became suspect. NoSuchNode, Conflict."""

@@ -3,20 +3,20 @@
 Every call takes a `Deadline` that bounds the call as a whole, trickling answers included, and raises:
 `NodeTimeout` when it passes; `NodeError` on refused, reset, cut connections and 5xx; `NodeReadOnly` when the node is
 full or refuses writes; `NodeRefused` on a 4xx other than 404; `BucketMissing`, a kind of it, where the bucket is not
-there; `BlobMissing` where a blob is asked for that the node does not have. No adapter retries or logs: the caller
-decides.
+there; `BlobMissing` where a blob is asked for that the node does not have; `CallCut` when the caller ended the call.
+No adapter retries or logs: the caller decides.
 All methods are safe across threads, not across forks; nothing connects before the first call.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.errors import NodeTimeout
+from common.errors import CallCut, NodeTimeout
 
 Bytes = bytes | bytearray | memoryview
 
@@ -25,22 +25,64 @@ class Deadline:
     """A point on the monotonic clock by which a call must have ended.
 
     `first_byte` bounds the wait for the answer to begin, counted from the start of the call; not of a put, whose answer
-    begins only when all of it is stored.
+    begins only when all of it is stored. `began_at`: when the answer did begin, None before.
+
+    A call may be one of several that race for the same bytes: `when_late` has another one begun when its first byte is
+    late, `cut` ends it from another thread.
     """
 
-    __slots__ = ("at", "first_byte_at")
+    __slots__ = ("_cut", "_late", "_late_at", "_watched", "at", "began_at", "first_byte_at")
 
     def __init__(self, seconds: float, first_byte: float | None = None) -> None:
         now = time.monotonic()
         self.at = now + seconds
         self.first_byte_at = self.at if first_byte is None else min(self.at, now + first_byte)
+        self.began_at: float | None = None
+        self._late: Callable[[], None] | None = None
+        self._late_at = 0.0
+        self._watched = False
+        self._cut = False
 
     def remaining(self) -> float:
         """Seconds left, always positive. Raises NodeTimeout when there are none."""
         return self._left(self.at)
 
-    def until_first_byte(self) -> float:
-        return self._left(self.first_byte_at)
+    def patience(self, began: bool) -> float:
+        """Seconds for which more of an answer (or its beginning) may be waited for before asking here again.
+
+        For adapters. NodeTimeout when the time is over, CallCut after `cut`; calls what `when_late` was given.
+        """
+        if self._cut:
+            raise CallCut("the bytes came from another copy")
+        left = self._left(self.at if began else self.first_byte_at)
+        if self._late is not None and not began:
+            early = self._late_at - time.monotonic()
+            if early > 0:
+                left = min(left, early)
+            else:
+                late, self._late, self._watched = self._late, None, True
+                late()
+        return min(left, LOOK_SECONDS) if self._watched else left
+
+    def begun(self) -> None:
+        """For adapters: the first byte of the answer is there."""
+        self.began_at = time.monotonic()
+
+    def when_late(self, seconds: float, call: Callable[[], None]) -> None:
+        """Have whoever waits for the first byte make this call, once, when it has not come within so many seconds."""
+        self._late, self._late_at = call, time.monotonic() + seconds
+
+    def watch(self) -> None:
+        """Look for `cut` from the start on."""
+        self._watched = True
+
+    def cut(self) -> None:
+        """End the call, from another thread: within LOOK_SECONDS where it is watched or late."""
+        self._cut = True
+
+    def won(self) -> None:
+        """The race is over for this call: from here on it is like any other."""
+        self._late, self._watched = None, False
 
     def extend(self, seconds: float) -> None:
         """Give back time in which the node was not waited for (a client that reads slowly)."""
@@ -54,6 +96,7 @@ class Deadline:
         return left
 
 
+LOOK_SECONDS = 0.01
 CONNECT_SECONDS = 0.5
 FIRST_BYTE_SECONDS = 1.0
 

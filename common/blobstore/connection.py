@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import ssl
+from contextlib import suppress
 from typing import cast
 
 from common.blobstore.base import CONNECT_SECONDS, Bytes, Deadline
@@ -86,17 +87,20 @@ class Connection:
             raise Cut(f"the connection broke ({words(error)})", answered=False) from None
 
     def _receive(self, buffer: memoryview) -> int:
-        in_time = self._answered or self._patient
-        self._sock.settimeout(self._deadline.remaining() if in_time else self._deadline.until_first_byte())
+        began = self._answered or self._patient
         try:
-            count = self._sock.recv_into(buffer)
-        except TimeoutError:
-            raise NodeTimeout("the node did not answer in time") from None
+            count = None
+            while count is None:
+                self._sock.settimeout(self._deadline.patience(began))
+                with suppress(TimeoutError):  # `patience` says when it was long enough
+                    count = self._sock.recv_into(buffer)
         except OSError as error:
             raise Cut(f"the connection broke ({words(error)})", self._answered) from None
         if count == 0:
             raise Cut("the answer ended too early", self._answered)
-        self._answered = True
+        if not self._answered:
+            self._answered = True
+            self._deadline.begun()
         return count
 
 

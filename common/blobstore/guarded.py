@@ -2,9 +2,11 @@
 
 1. the gate: NodeBusy unless the node may be used now (known identity seen lately, not down);
 2. the breaker: NodeBusy for a second after three NodeErrors in a row, then one call tries;
-3. the call, timed; a read counts as in flight until its answer is closed;
+3. the call, timed; a read counts as in flight until its answer is closed; how long its first byte took is remembered
+   (`first_bytes`);
 4. evidence: a NodeError is told to `on_error`. A success is none here: a node that answers is not yet one that has the
-   right bytes, so whoever authenticated them says so (`common.nodes.Nodes.authenticated`).
+   right bytes, so whoever authenticated them says so (`common.nodes.Nodes.authenticated`). A call that its caller cut
+   is none either, and leaves the breaker as it was.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from typing import TypeVar
 from prometheus_client import Counter, Histogram
 
 from common.blobstore.base import BlobInfo, BlobReader, BlobStore, Bytes, Deadline, Page
-from common.errors import BlobStoreError, NodeBusy, NodeError, NodeReadOnly
+from common.blobstore.firstbytes import FirstBytes
+from common.errors import BlobStoreError, CallCut, NodeBusy, NodeError, NodeReadOnly
 
 CALLS = Histogram(
     "boveda_node_call_seconds",
@@ -90,6 +93,7 @@ class GuardedStore:
         self._gate = gate
         self._on_error = on_error
         self.breaker = Breaker(clock)
+        self.first_bytes = FirstBytes()
         self.in_flight = 0
         self._lock = threading.Lock()
         names = ("put", "get", "read", "stat", "delete", "delete_many", "list", "clock", "create")
@@ -104,7 +108,10 @@ class GuardedStore:
         return _GuardedAnswer(self, self._store.get(name, deadline, offset, length), deadline)
 
     def read(self, name: str, deadline: Deadline) -> bytes:
-        return self._call("read", deadline, lambda: self._store.read(name, deadline))
+        started = time.monotonic()
+        data = self._call("read", deadline, lambda: self._store.read(name, deadline))
+        self._began(deadline, started)
+        return data
 
     def stat(self, name: str, deadline: Deadline) -> BlobInfo:
         return self._call("stat", deadline, lambda: self._store.stat(name, deadline))
@@ -141,6 +148,10 @@ class GuardedStore:
         self.breaker.succeeded()
         return result
 
+    def _began(self, deadline: Deadline, started: float) -> None:
+        if deadline.began_at is not None:
+            self.first_bytes.add(deadline.began_at - started)
+
     def _enter(self, deadline: Deadline) -> None:
         """A deadline that is over before the call is no evidence about the node."""
         deadline.remaining()
@@ -155,6 +166,8 @@ class GuardedStore:
 
     def _failed(self, error: BlobStoreError) -> None:
         """A node that answers, whatever it answers, is not one to be given a rest."""
+        if isinstance(error, CallCut):
+            return
         ERRORS.labels(self._node, type(error).__name__).inc()
         if not isinstance(error, NodeError) or isinstance(error, NodeReadOnly):
             self.breaker.succeeded()
@@ -177,7 +190,7 @@ class _GuardedAnswer:
     def __enter__(self) -> _GuardedAnswer:
         guard = self._guard
         guard._enter(self._deadline)
-        started = time.perf_counter()
+        started = time.monotonic()
         try:
             self._reader = self._answer.__enter__()
         except BaseException as error:
@@ -186,8 +199,9 @@ class _GuardedAnswer:
                 guard._failed(error)
             raise
         finally:
-            guard._seconds["get"].observe(time.perf_counter() - started)
+            guard._seconds["get"].observe(time.monotonic() - started)
         guard.breaker.succeeded()
+        guard._began(self._deadline, started)
         self.size = self._reader.size
         return self
 

@@ -121,6 +121,11 @@ class Verdict:
             self._traffic_at = now
             self._succeed(now, False)
 
+    def vouched(self) -> None:
+        """Others see it up, and its identity was right just now: it is asked after the others until probes decide."""
+        if self.health is NodeHealth.DOWN:
+            self.health, self._failures, self.failing_since = NodeHealth.SUSPECT, 0, None
+
     def accepted(self) -> None:
         """An operator took the node in anew: what was wrong is forgotten, the next probes decide."""
         self._wrong = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -127,10 +128,10 @@ class MemoryStore:
             faults.before(operation, name)
         if faults.down:
             raise NodeError("the node is down")
-        left = deadline.remaining if operation == "put" else deadline.until_first_byte
-        if faults.hung or faults.slow:
-            time.sleep(left() if faults.hung else min(left(), faults.slow))
-        left()
+        end = math.inf if faults.hung else time.monotonic() + faults.slow
+        while (wait := deadline.patience(operation == "put")) and (left := end - time.monotonic()) > 0:
+            time.sleep(min(wait, left))
+        deadline.begun()
         if faults.refuses:
             raise NodeRefused("the node refuses")
         if bucket and not self.created:

@@ -108,9 +108,9 @@ class Stage:
         self.stores[name] = MemoryStore(created=False)
         return self.stores[name]
 
-    def process(self, owner: str = "one") -> Nodes:
+    def process(self, owner: str = "one", interval: float = INTERVAL) -> Nodes:
         rows = cast(catalogue.Nodes, self.rows)
-        nodes = Nodes(rows, self.rows, Settings(probe_interval=INTERVAL), owner, lambda node: self.stores[node.id])
+        nodes = Nodes(rows, self.rows, Settings(probe_interval=interval), owner, lambda node: self.stores[node.id])
         self.started.append(nodes)
         nodes.start()
         return nodes
@@ -212,6 +212,44 @@ def test_a_dead_node_goes_down_and_the_others_stay(stage: Stage) -> None:
     stage.stores["b"].faults.down = False
     becomes(nodes, "b", NodeHealth.UP)
     wait(lambda: stage.rows.verdicts["b"][0] is NodeHealth.UP)
+
+
+@pytest.fixture
+def seldom_probed(stage: Stage) -> Nodes:
+    """A process that found node a down at its start and looks again in an hour; node a is back meanwhile."""
+    store = stage.node("a", identity="known", health=NodeHealth.DOWN)
+    store.created = True
+    store.blobs[IDENTITY_NAME] = (Identity("cluster", "a", "generation", 0).encode(), 0.0)
+    store.faults.down = True
+    nodes = stage.process(interval=3600)
+    store.faults.down = False
+    assert nodes.readable() == set()
+    return nodes
+
+
+def test_a_node_that_others_see_up_is_usable_once_it_was_looked_at_again(stage: Stage, seldom_probed: Nodes) -> None:
+    stage.rows.rows["a"] = replace(stage.rows.rows["a"], health=NodeHealth.UP)
+    assert seldom_probed.look_again({"a"})
+    assert seldom_probed.read_order(["a"]) == ["a"]
+    assert seldom_probed.all()["a"].health is NodeHealth.SUSPECT
+    seldom_probed.store("a").put("x", b"", foreground(0))
+
+
+@pytest.mark.parametrize("why", ["down for all", "hung", "another disk", "retired", "not asked for"])
+def test_looking_again_brings_back_no_node_that_is_really_away(stage: Stage, seldom_probed: Nodes, why: str) -> None:
+    row, store = stage.rows.rows["a"], stage.stores["a"]
+    stage.rows.rows["a"] = replace(
+        row,
+        health=NodeHealth.DOWN if why == "down for all" else NodeHealth.UP,
+        mode=NodeMode.RETIRED if why == "retired" else NodeMode.ACTIVE,
+    )
+    store.faults.hung = why == "hung"
+    if why == "another disk":
+        store.wipe()
+    started = time.monotonic()
+    assert not seldom_probed.look_again({"b"} if why == "not asked for" else {"a"})
+    assert time.monotonic() - started < 1
+    assert seldom_probed.readable() == set()
 
 
 def test_nodes_that_all_fail_together_stay_suspect(stage: Stage) -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from common.blobstore.base import BlobStore, Deadline, background
-from common.errors import BlobMissing, NodeTimeout
+from common.errors import BlobMissing, CallCut, NodeTimeout
 from common.objects import blob_name, new_id
 
 MIB = 1024 * 1024
@@ -199,6 +199,28 @@ class BlobStoreContract:
             with pytest.raises(NodeTimeout):
                 call()
         assert store.read(name, soon()) == b"x"
+
+    def test_a_call_that_was_cut_ends_so_and_leaves_the_store_usable(self, store: BlobStore) -> None:
+        name = fresh()
+        store.put(name, b"x", soon())
+        cut = soon()
+        cut.cut()
+        with pytest.raises(CallCut):
+            store.read(name, cut)
+        with pytest.raises(CallCut), store.get(name, cut):
+            pass
+        assert store.read(name, soon()) == b"x"
+
+    def test_when_an_answer_began_is_noted_and_nothing_is_late_before_its_time(self, store: BlobStore) -> None:
+        name = fresh()
+        late: list[int] = []
+        store.put(name, b"x", soon())
+        deadline = soon()
+        deadline.when_late(5, lambda: late.append(1))
+        before = time.monotonic()
+        assert store.read(name, deadline) == b"x"
+        assert deadline.began_at is not None
+        assert (before <= deadline.began_at <= time.monotonic(), late) == (True, [])
 
     def test_sixteen_threads_get_each_their_own_bytes(self, store: BlobStore) -> None:
         def work(number: int) -> None:

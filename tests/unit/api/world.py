@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from time import time
 from typing import Any
@@ -73,6 +73,12 @@ class MemoryNodes:
 
     def authenticated(self, node_id: str) -> None:
         """Nothing here judges nodes by their traffic."""
+
+    def late_after(self, node_id: str) -> float:
+        return 60.0
+
+    def look_again(self, node_ids: Collection[str]) -> bool:
+        return False
 
     def store(self, node_id: str) -> MemoryStore:
         if node_id in self.down:

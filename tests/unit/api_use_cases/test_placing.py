@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.placing import Placing, SpareThreads, wanted_nodes
+from api.placing import Placing, wanted_nodes
 from api.sealing import Sealed
+from api.spare import SpareThreads
 from common.errors import NotEnoughNodes
 from common.objects import Blob
 from tests.unit.api_use_cases.world import SeenNodes
@@ -38,7 +39,7 @@ def test_wanted_are_the_first_in_order_and_every_node_that_has_it(
 
 @pytest.fixture(params=[4, 1, 0], ids=["threads for all", "one spare thread", "no spare thread"])
 def spare(request: pytest.FixtureRequest) -> Iterator[SpareThreads]:
-    threads = SpareThreads(max(1, request.param))
+    threads = SpareThreads(max(1, request.param), "put")
     release = threading.Event()
     if not request.param:
         assert threads.run(lambda: release.wait(10))
@@ -85,6 +86,6 @@ def test_puts_of_one_blob_run_side_by_side() -> None:
 
     for store in nodes.stores.values():
         store.faults.before = meet
-    spare = SpareThreads(2)
+    spare = SpareThreads(2, "put")
     assert sorted(Placing(nodes, spare, SEALED, NODES, 2).finish()) == ["a", "b"]
     spare.close()

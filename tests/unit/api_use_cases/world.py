@@ -54,13 +54,16 @@ class BytesBody:
 
 
 class SeenNodes:
-    """Nodes as a process sees them. `unseen` ones are known to be down; `busy` ones may not be used right now."""
+    """Nodes as a process sees them. `unseen` ones are known to be down; `busy` ones may not be used right now;
+    `returning` ones show themselves when they are looked at again. `late`: seconds after which a first byte is late."""
 
     def __init__(self, ids: Sequence[str]) -> None:
         self.stores = {node_id: MemoryStore() for node_id in ids}
         self.unseen: set[str] = set()
         self.busy: set[str] = set()
         self.proved: list[str] = []
+        self.late = 60.0
+        self.returning: set[str] = set()
 
     def candidates(self) -> Sequence[Candidate]:
         return [Candidate(node_id, "", 1.0) for node_id in self.stores if node_id not in self.unseen]
@@ -76,6 +79,14 @@ class SeenNodes:
 
     def authenticated(self, node_id: str) -> None:
         self.proved.append(node_id)
+
+    def late_after(self, node_id: str) -> float:
+        return self.late
+
+    def look_again(self, node_ids: Collection[str]) -> bool:
+        back = self.unseen & self.returning & set(node_ids)
+        self.unseen -= back
+        return bool(back)
 
 
 class OwnKeys(KeyProvider):
@@ -143,6 +154,7 @@ class World:
     def close(self) -> None:
         """Also forget the bytes at once: worlds stand in cycles, and many tests would keep many of them."""
         self.store.close()
+        self.fetch.close()
         for store in self.nodes.stores.values():
             store.wipe()
         self.store.buffers = BufferPool(0, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from common.errors import (
     BlobMissing,
     BlobStoreError,
     BucketMissing,
+    CallCut,
     NodeError,
     NodeReadOnly,
     NodeRefused,
@@ -89,6 +91,39 @@ def test_the_first_byte_has_a_limit_of_its_own_for_reads() -> None:
         with pytest.raises(NodeTimeout):
             store(server.endpoint).read("x", Deadline(5, first_byte=0.2))
         assert time.monotonic() - started < 0.2 + SLACK
+
+
+def test_a_late_first_byte_is_told_once_and_the_call_goes_on() -> None:
+    def slow(sock: socket.socket, _number: int) -> None:
+        request(sock)
+        time.sleep(0.3)
+        sock.sendall(answer(body=b"data"))
+
+    told: list[float] = []
+    with serving(slow) as server:
+        started = time.monotonic()
+        deadline = Deadline(5)
+        deadline.when_late(0.1, lambda: told.append(time.monotonic() - started))
+        assert store(server.endpoint).read("x", deadline) == b"data"
+    assert len(told) == 1
+    assert 0.1 <= told[0] < 0.3
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"], ids=["before", "after"])
+def test_a_call_is_cut_by_another_thread_whether_its_answer_has_begun_or_not(head: bytes) -> None:
+    def stuck(sock: socket.socket, _number: int) -> None:
+        request(sock)
+        sock.sendall(head)
+        hang(sock, 0)
+
+    with serving(stuck) as server:
+        deadline = Deadline(5)
+        deadline.watch()
+        threading.Timer(0.1, deadline.cut).start()
+        started = time.monotonic()
+        with pytest.raises(CallCut):
+            store(server.endpoint).read("x", deadline)
+        assert 0.1 <= time.monotonic() - started < 0.1 + SLACK
 
 
 def test_a_put_may_be_answered_after_the_first_bytes_limit() -> None:

@@ -9,9 +9,10 @@ import pytest
 from prometheus_client import REGISTRY
 
 from common.blobstore.base import Deadline, foreground
+from common.blobstore.firstbytes import EVERY
 from common.blobstore.guarded import GuardedStore
 from common.blobstore.memory import MemoryStore
-from common.errors import BlobMissing, NodeBusy, NodeError, NodeReadOnly, NodeRefused, NodeTimeout
+from common.errors import BlobMissing, CallCut, NodeBusy, NodeError, NodeReadOnly, NodeRefused, NodeTimeout
 
 SOON = 5.0
 
@@ -127,6 +128,33 @@ def test_evidence_is_what_the_node_did_and_nothing_else(stage: Stage) -> None:
     with pytest.raises(ZeroDivisionError), stage.guard.get("x", Deadline(SOON)):
         _ = 1 / 0
     assert [type(error) for error in stage.evidence] == [NodeError]
+
+
+def test_a_call_its_caller_cut_is_evidence_about_nothing(stage: Stage) -> None:
+    stage.fail(2)
+    stage.inner.faults.down = False
+    cut = Deadline(SOON)
+    cut.cut()
+    calls: list[Callable[[], object]] = [
+        lambda: stage.guard.read("x", cut),
+        lambda: stage.guard.get("x", cut).__enter__(),
+    ]
+    for call in calls:
+        with pytest.raises(CallCut):
+            call()
+    assert (len(stage.evidence), stage.guard.in_flight, stage.guard.breaker.is_open) == (2, 0, False)
+    stage.fail(1)
+    assert stage.guard.breaker.is_open, "the two failures before still count"
+
+
+def test_the_waits_for_first_bytes_are_remembered_but_not_those_of_a_put(stage: Stage) -> None:
+    stage.inner.faults.slow = 0.002
+    for _ in range(EVERY // 2):
+        stage.read()
+        with stage.guard.get("x", Deadline(SOON)):
+            stage.guard.put("y", b"", Deadline(SOON))
+    assert stage.guard.first_bytes.p99 is not None
+    assert 0.002 <= stage.guard.first_bytes.p99 < SOON
 
 
 def test_an_answer_that_is_cut_is_evidence_too(stage: Stage) -> None:

@@ -96,6 +96,22 @@ def test_an_accepted_node_is_no_longer_foreign_and_two_probes_bring_it_up() -> N
     assert apply(verdict, "rr")[-1] is UP
 
 
+def test_a_node_others_vouch_for_is_suspect_at_once_and_needs_three_failures_to_be_down_again() -> None:
+    verdict = Verdict(UP)
+    apply(verdict, "fff")
+    verdict.vouched()
+    assert verdict.health is SUSPECT
+    assert apply(verdict, "ff", at=20.0) == [SUSPECT, SUSPECT]
+    assert apply(verdict, "f", at=24.0) == [DOWN]
+
+
+@pytest.mark.parametrize("health", [UP, SUSPECT, FOREIGN])
+def test_vouching_changes_nothing_else(health: NodeHealth) -> None:
+    verdict = Verdict(health)
+    verdict.vouched()
+    assert verdict.health is health
+
+
 def failing(first: NodeHealth, started: float | None) -> Verdict:
     verdict = Verdict(first)
     if started is not None:
