@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     orphan_grace: float = Field(3600, gt=0, description="seconds before a blob without a row may be reclaimed")
     doom_delay: float = Field(30, ge=0, description="seconds before copies of a replaced or deleted version go")
     reprotect_after: float = Field(
-        900, gt=0, description="seconds a node is down before its copies are made elsewhere (not in use yet)"
+        900, gt=0, description="seconds a node is down or foreign before its copies are made elsewhere"
     )
     sweep_interval: float = Field(2, gt=0, description="seconds between sweeps")
     probe_interval: float = Field(2, gt=0, description="seconds between probes of a node")

@@ -73,7 +73,8 @@ class Sources:
                 self._nodes.authenticated(copy.node_id or "")
                 return data
             except (BlobMissing, WrongBytes) as error:
-                self._blame(claim.blob, copy, error)
+                if copy.state is CopyState.STORED and copy.node_id is not None:
+                    self.blame(claim.blob, copy.node_id, error)
             except BlobStoreError:
                 unasked += 1
         if unasked or any(copy.node_id not in readable for copy in wanted):
@@ -87,10 +88,7 @@ class Sources:
             ordered += [there[node_id] for node_id in self._nodes.read_order(there) if node_id]
         return ordered
 
-    def _blame(self, blob: Blob, copy: Placed, error: BlobMissing | WrongBytes) -> None:
-        if (
-            copy.state is CopyState.STORED
-            and copy.node_id is not None
-            and self._catalogue.copies.suspect(blob.id, copy.node_id, error.detail)
-        ):
+    def blame(self, blob: Blob, node_id: str, error: BlobMissing | WrongBytes) -> None:
+        """A stored copy was found absent or wrong: it is suspect, and will be looked at."""
+        if self._catalogue.copies.suspect(blob.id, node_id, error.detail):
             self._enqueuer.enqueue(TaskName.VERIFY, [blob.id])

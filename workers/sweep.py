@@ -7,25 +7,28 @@ the others, and its error is raised at the end.
 2. Uploads that expired are doomed; copies of versions doomed long enough follow; rows nothing points to are forgotten.
 3. Rows without a node get the next in placement order that takes new copies.
 4. Nodes that came back: the rows that waited for them are due.
-5. Due rows are stamped and published, oldest first; the stamp goes again if Redis did not take them. Nothing for nodes
+5. Copies that should lie elsewhere are moved (see `moving`).
+6. Due rows are stamped and published, oldest first; the stamp goes again if Redis did not take them. Nothing for nodes
    that do not take the work.
-6. Open jobs whose worker is gone are published again.
+7. Open jobs whose worker is gone are published again.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from common.catalogue.base import Catalogue
 from common.errors import QueueUnavailable
-from common.jobs.base import BATCH_BYTES, BATCH_IDS, QUEUE_OF, TASK_OF, JobQueue, Queue, TaskName
+from common.jobs.base import QUEUE_LIMIT, QUEUE_OF, TASK_OF, JobQueue, Queue, TaskName
 from common.objects import new_id
-from common.placement import Candidate, order
 from common.settings import Settings
 from common.work import End, JobKind, job_lease
+from workers.assigning import Assigning
+from workers.batches import batches
+from workers.moving import Moving
 from workers.retry import LAPSED, after_lapse
 from workers.targets import taking
 
@@ -33,7 +36,6 @@ PASS_SECONDS: Final = 10.0
 LEASE_SECONDS: Final = 20.0
 REPEAT_SECONDS: Final = 20.0
 ROWS_A_PASS: Final = 1000
-QUEUE_LIMIT: Final = 200
 LEASE_NAME: Final = "sweep"
 
 # Jobs that need a key run in the API processes, never here.
@@ -50,6 +52,8 @@ class Sweep:
         self._seconds = seconds
         self._until = 0.0
         self._jobs_published: dict[str, float] = {}
+        self._assign = Assigning(catalogue, self._in_time)
+        self._move = Moving(catalogue, queue, settings, self._in_time)
 
     def __call__(self) -> None:
         """One pass; nothing while another one acts. An ExceptionGroup of what the steps raised."""
@@ -78,6 +82,7 @@ class Sweep:
             self._forget,
             self._assign,
             self._wake,
+            self._move,
             self._enqueue,
             self._jobs,
         )
@@ -122,23 +127,7 @@ class Sweep:
         while step() >= limit and self._in_time():
             pass
 
-    # -- 3, 4
-
-    def _assign(self) -> None:
-        rows = self._catalogue.copies.unassigned()
-        if not rows:
-            return
-        nodes = [
-            Candidate(node.id, node.spec.zone, node.spec.weight)
-            for node in self._catalogue.nodes.all()
-            if node.takes_new_copies
-        ]
-        for copy_id, fence, version_id, _, taken in rows:
-            free = [node_id for node_id in order(version_id, nodes) if node_id not in taken]
-            if free:
-                self._catalogue.copies.assign(copy_id, fence, free[0])
-            if not self._in_time():
-                return
+    # -- 4
 
     def _wake(self) -> None:
         returned = self._catalogue.nodes.returned()
@@ -152,7 +141,7 @@ class Sweep:
             if after is None and node_id in since:
                 self._catalogue.nodes.woken(node_id, since[node_id])
 
-    # -- 5
+    # -- 6
 
     def _enqueue(self) -> None:
         nodes = self._catalogue.nodes.all()
@@ -187,7 +176,7 @@ class Sweep:
                 published.update(fresh)
         return count
 
-    # -- 6
+    # -- 7
 
     def _jobs(self) -> None:
         now = time.monotonic()
@@ -206,17 +195,3 @@ class Sweep:
             return False
         self._catalogue.leases.release(job_lease(job_id), owner)
         return True
-
-
-def batches(rows: Sequence[tuple[int, str, int]]) -> Iterator[Sequence[tuple[int, str, int]]]:
-    """Rows in messages of up to 64 ids or 16 MiB (a larger blob alone)."""
-    batch: list[tuple[int, str, int]] = []
-    size = 0
-    for row in rows:
-        if batch and (len(batch) >= BATCH_IDS or size + row[2] > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(row)
-        size += row[2]
-    if batch:
-        yield batch

@@ -45,6 +45,10 @@ def delete(worker: Worker, blob_ids: list[str]) -> None:
     worker.delete(blob_ids)
 
 
+def settle(worker: Worker, blob_ids: list[str]) -> None:
+    worker.settle(blob_ids)
+
+
 def run_job(worker: Worker, job_ids: list[str]) -> None:
     for job_id in job_ids:
         worker.run_job(job_id)
@@ -58,6 +62,7 @@ WORK: Mapping[TaskName, Callable[..., None]] = {
     TaskName.REPLICATE: replicate,
     TaskName.VERIFY: verify,
     TaskName.DELETE: delete,
+    TaskName.SETTLE: settle,
     TaskName.JOB: run_job,
     TaskName.SWEEP: sweep,
 }

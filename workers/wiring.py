@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 
 from common.catalogue.base import Catalogue
@@ -26,6 +26,7 @@ from workers.leases import HeldLeases
 from workers.process import DEFAULT_THREADS
 from workers.repair import Repair
 from workers.replicate import Replicate
+from workers.settle import Settle
 from workers.share import Shares
 from workers.sources import Sources
 from workers.sweep import Sweep
@@ -41,6 +42,7 @@ class Worker:
     replicate: Callable[[Sequence[str]], int]
     verify: Callable[[Sequence[str]], int]
     delete: Callable[[Sequence[str]], int]
+    settle: Callable[[Sequence[str]], int]
     run_job: Callable[[str], None]
     sweep: Callable[[], None]
     leave: Callable[[], None]
@@ -81,6 +83,7 @@ def assemble(
         replicate=replicate,
         verify=verify,
         delete=Delete(claims, nodes, shares.threads),
+        settle=Settle(catalogue, nodes, sources, shares.threads, settings),
         run_job=RunJob(catalogue, held, {JobKind.REPAIR: repair}, lambda: not leaving.is_set()),
         sweep=Sweep(catalogue, queue, settings),
         leave=leaving.set,
@@ -103,4 +106,4 @@ def build(settings: Settings, threads: int) -> Worker:
         queue.close()
         catalogue.close()
 
-    return Worker(worker.replicate, worker.verify, worker.delete, worker.run_job, worker.sweep, worker.leave, stop)
+    return replace(worker, stop=stop)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.catalogue.healing import Copies, DeadLetters
+from common.catalogue.healing import Copies, DeadLetters, Moves
 from common.objects import (
     Bucket,
     NewBlob,
@@ -296,6 +296,9 @@ class Catalogue(Protocol):
 
     @property
     def dead_letters(self) -> DeadLetters: ...
+
+    @property
+    def moves(self) -> Moves: ...
 
     @property
     def nodes(self) -> Nodes: ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from common.moves import BlobCopies, Move
 from common.objects import StoredBlob
 from common.work import Claim, CopyAction, DeadLetter, End
 
@@ -53,8 +54,11 @@ class Copies(Protocol):
     ) -> Sequence[tuple[tuple[str, str, int], StoredBlob]]:
         """Blobs of current versions in a scope, in order of (bucket id, key, number): pages of a repair or scrub."""
 
-    def unassigned(self, limit: int = 300) -> Sequence[tuple[int, int, str, str, Sequence[str]]]:
-        """Rows without a node: (copy id, fence, version id, blob id, node ids already having a row of that blob)."""
+    def unassigned(self, after: int = 0, limit: int = 300) -> Sequence[tuple[int, int, str, str, Sequence[str]]]:
+        """Rows without a node: (copy id, fence, version id, blob id, node ids already having a row of that blob).
+
+        By copy id, those beyond `after`: rows that no node can take must not hide the others.
+        """
 
     def assign(self, copy_id: int, fence: int, node_id: str) -> bool: ...
 
@@ -82,3 +86,36 @@ class DeadLetters(Protocol):
 
     def acknowledge(self, copy_id: int) -> None:
         """Off the list and the counts; the copy stays wanted, and dead. NoSuchDeadLetter if it is not on the list."""
+
+
+class Moves(Protocol):
+    """Where copies lie, and how that changes. Only blobs of current versions are seen and changed here."""
+
+    def examine(self, node_id: str, after: int, limit: int = 500) -> tuple[Sequence[BlobCopies], int | None]:
+        """Blobs with a copy row on this node, with all their rows: a page by that row's id.
+
+        `after`: 0 first, then what the call before returned; None at the end. A page may be empty before the end.
+        """
+
+    def uneven(self, after: str, limit: int = 1000) -> tuple[Sequence[BlobCopies], str | None]:
+        """Of the next `limit` blobs of the catalogue by id, those with more or fewer rows than wanted; the next `after`
+        ("" first), None at the end."""
+
+    def of(self, blob_ids: Sequence[str]) -> Sequence[BlobCopies]:
+        """These blobs by id, without those whose version is not current."""
+
+    def apply(self, moves: Sequence[Move]) -> Collection[str]:
+        """The blob ids of the moves that were made, each wholly; the others are for a later look.
+
+        A move is made only while its version is current, the blob has exactly the rows it was decided on, with the
+        same fences, and every node that is to get a row is active. Up to 100 moves at a time.
+        """
+
+    def verified(self, rows: Sequence[tuple[int, int]], at: float) -> None:
+        """These copies (id, fence) were read whole and right, beginning at `at`. Nothing for rows that changed."""
+
+    def clear(self, node_id: str, limit: int = 1000) -> int:
+        """Delete the doomed rows on a retired node, whatever their versions: nobody will ask it; how many."""
+
+    def remove(self, node_id: str) -> bool:
+        """Delete a retired node on which no row is left. False while there is one, or it is not retired."""

@@ -13,6 +13,8 @@ from common.work import CopyAction
 
 BATCH_IDS = 64
 BATCH_BYTES = 16 << 20
+# Messages waiting in a queue, beyond which the sweep adds none: the rows remember what there is to do.
+QUEUE_LIMIT = 200
 
 
 class Queue(StrEnum):
@@ -29,6 +31,7 @@ class TaskName(StrEnum):
     REPLICATE = "boveda.replicate"  # blob ids
     VERIFY = "boveda.verify"  # blob ids
     DELETE = "boveda.delete"  # blob ids
+    SETTLE = "boveda.settle"  # blob ids
     SWEEP = "boveda.sweep"  # no ids
     JOB = "boveda.job"  # one job id
 
@@ -37,6 +40,7 @@ QUEUE_OF = {
     TaskName.REPLICATE: Queue.REPLICATE,
     TaskName.VERIFY: Queue.REPAIR,
     TaskName.DELETE: Queue.DELETE,
+    TaskName.SETTLE: Queue.REPAIR,
     TaskName.SWEEP: Queue.CONTROL,
     TaskName.JOB: Queue.REPAIR,
 }

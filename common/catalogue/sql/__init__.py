@@ -16,6 +16,7 @@ from common.catalogue.sql.copies import SqlCopies
 from common.catalogue.sql.database import Database
 from common.catalogue.sql.deadletters import SqlDeadLetters
 from common.catalogue.sql.jobs import SqlJobs
+from common.catalogue.sql.moves import SqlMoves
 from common.catalogue.sql.nodes import SqlNodes
 from common.catalogue.sql.reading import Reading
 from common.catalogue.sql.tables import cluster
@@ -37,6 +38,7 @@ class SqlCatalogue:
         self.objects = SqlObjects(database)
         self.copies = SqlCopies(database)
         self.dead_letters = SqlDeadLetters(database)
+        self.moves = SqlMoves(database)
         self.nodes = SqlNodes(database)
         self.jobs = SqlJobs(database)
         self.leases = SqlLeases(database)

@@ -6,10 +6,26 @@ has confirmed; a blob's row when it has no copies; the version's when it has no 
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Connection, delete, exists, select, update
 
 from common.catalogue.sql.database import Database
 from common.catalogue.sql.tables import IS_DOOMED_VERSION, IS_UPLOADING, blobs, copies, uploads, versions
+
+
+def dooming(now: float) -> dict[str, Any]:
+    """What dooming a copy row changes. A live lease stays: the row is due when that ends."""
+    return {
+        "state": "doomed",
+        "fence": copies.c.fence + 1,
+        "attempts": 0,
+        "failures": None,
+        "next_attempt_at": now,
+        "enqueued_at": None,
+        "dead_at": None,
+        "acknowledged_at": None,
+    }
 
 
 class Afterlife:
@@ -55,20 +71,7 @@ class Afterlife:
                 nowhere = [row.id for row in rows if row.node_id is None]
                 connection.execute(delete(copies).where(copies.c.id.in_(nowhere)))
             if placed:
-                connection.execute(
-                    update(copies)
-                    .where(copies.c.id.in_(placed))
-                    .values(
-                        state="doomed",
-                        fence=copies.c.fence + 1,
-                        attempts=0,
-                        failures=None,
-                        next_attempt_at=now,
-                        enqueued_at=None,
-                        dead_at=None,
-                        acknowledged_at=None,
-                    )
-                )
+                connection.execute(update(copies).where(copies.c.id.in_(placed)).values(**dooming(now)))
             return len(rows)
 
         return self._database.write(work) if self._any(due) else 0

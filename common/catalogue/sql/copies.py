@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, exists, or_, select, tuple_, update
+from sqlalchemy import Connection, Select, and_, bindparam, exists, literal_column, or_, select, tuple_, update
 
 from common.catalogue.sql import rows
 from common.catalogue.sql.database import Database
@@ -175,7 +175,7 @@ class SqlCopies(Working):
 
         return self._database.read(work)
 
-    def unassigned(self, limit: int = 300) -> Sequence[tuple[int, int, str, str, Sequence[str]]]:
+    def unassigned(self, after: int = 0, limit: int = 300) -> Sequence[tuple[int, int, str, str, Sequence[str]]]:
         def work(connection: Connection) -> Sequence[tuple[int, int, str, str, Sequence[str]]]:
             found = connection.execute(
                 select(copies.c.id, copies.c.fence, blobs.c.version_id, copies.c.blob_id)
@@ -184,7 +184,12 @@ class SqlCopies(Working):
                         versions, versions.c.id == blobs.c.version_id
                     )
                 )
-                .where(copies.c.node_id.is_(None), copies.c.state == "missing", versions.c.state == "current")
+                .where(
+                    copies.c.node_id.is_(None),
+                    copies.c.state == literal_column("'missing'"),
+                    copies.c.id > after,
+                    versions.c.state == "current",
+                )
                 .order_by(copies.c.id)
                 .limit(limit)
             ).all()

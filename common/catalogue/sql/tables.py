@@ -190,6 +190,7 @@ copies = Table(
     CheckConstraint("state IN ('missing', 'stored', 'suspect', 'doomed')", name="state"),
     Index("uq_copies_place", "blob_id", "node_id", unique=True),
     Index("ix_copies_work", "node_id", "state", "next_attempt_at"),
+    Index("ix_copies_node", "node_id", "id"),
     Index("ix_copies_waiting", "state", "id", **only_where("state <> 'stored'")),
     Index("ix_copies_leased", "lease_until", **only_where("lease_until IS NOT NULL")),
     Index("ix_copies_dead", "dead_at", **only_where("dead_at IS NOT NULL")),

@@ -146,6 +146,21 @@ class Rig:
         verdicts = {node: (state, now, None) for node, state in zip(self.ids, health, strict=True)}
         assert self.catalogue.nodes.write_health(verdicts, "test")
 
+    def change(self, node: int, health: NodeHealth = NodeHealth.UP, mode: NodeMode = NodeMode.ACTIVE) -> None:
+        """A node's mode and health, as everybody sees them from now on."""
+        row = self.catalogue.nodes.set_mode(f"node{node + 1}", mode.value, None)
+        assert self.catalogue.leases.acquire("health", "test", 60)
+        self.catalogue.nodes.write_health({row.id: (health, self.clock.now, None)}, "test")
+        self.nodes.see(row.id, health, mode)
+
+    def converge(self, passes: int = 12, seconds: float = 31) -> None:
+        """Sweep and work, with time going on between: long enough for what is repeated after a pause."""
+        for _ in range(passes):
+            self.clock.now += seconds
+            self.worker.sweep()
+            while self.work():
+                pass
+
     # -- content
 
     def put(
@@ -215,6 +230,7 @@ class Rig:
             TaskName.REPLICATE: self.worker.replicate,
             TaskName.VERIFY: self.worker.verify,
             TaskName.DELETE: self.worker.delete,
+            TaskName.SETTLE: self.worker.settle,
             TaskName.JOB: lambda ids: [self.worker.run_job(job_id) for job_id in ids],  # type: ignore[func-returns-value]
         }
         messages = [message for queue in Queue for message in self.waiting(queue)]

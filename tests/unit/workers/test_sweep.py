@@ -9,7 +9,8 @@ from common.jobs.base import BATCH_BYTES, BATCH_IDS, Queue, TaskName
 from common.objects import NodeHealth, NodeMode, NodeSpec
 from common.work import CopyAction, JobKind, Scope, job_lease
 from tests.unit.workers.rig import Rig
-from workers.sweep import LEASE_NAME, batches
+from workers.batches import batches
+from workers.sweep import LEASE_NAME
 
 UP, DOWN, FOREIGN = NodeHealth.UP, NodeHealth.DOWN, NodeHealth.FOREIGN
 TASK = CopyAction.REPLICATE
