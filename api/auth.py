@@ -31,7 +31,10 @@ BY_ENDPOINT = {
     "dead_letters.retry": ADMIN,
     "dead_letters.retry_all": ADMIN,
     "dead_letters.acknowledge": ADMIN,
+    "nodes.add": ADMIN,
     "nodes.change": ADMIN,
+    "nodes.remove": ADMIN,
+    "nodes.simulate_loss": ADMIN,
     "health.metrics": "metrics",
 }
 BY_METHOD = {"GET": "read", "HEAD": "read", "PUT": "write", "POST": "write", "DELETE": "delete"}  # else admin

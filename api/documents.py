@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from flask import Response
 
+from api.losing_nodes import Preview
 from common.catalogue.base import NodeTotals
 from common.objects import Bucket, Node, NodeHealth, NodeMode, Protection, Version, blob_name, rfc3339
 from common.work import CopyDetail, DeadLetter, Failure, Job
@@ -74,8 +75,8 @@ def copy_document(copy: CopyDetail, names: Mapping[str, Node]) -> Document:
     }
 
 
-def node_document(node: Node, totals: NodeTotals | None) -> Document:
-    """`state` shows the mode unless it is active, else the health. Nothing is safe to remove before it was drained."""
+def node_document(node: Node, totals: NodeTotals | None, empty: bool) -> Document:
+    """`state` shows the mode unless it is active, else the health. `empty`: drained, and no copy row is left on it."""
     totals = totals or NodeTotals(0, 0, 0)
     return {
         "name": node.spec.name,
@@ -83,6 +84,7 @@ def node_document(node: Node, totals: NodeTotals | None) -> Document:
         "zone": node.spec.zone,
         "weight": node.spec.weight,
         "mode": node.mode.value,
+        "mode_until": rfc3339(node.mode_until),
         "health": node.health.value,
         "state": (node.health if node.mode is NodeMode.ACTIVE else node.mode).value,
         "writable": node.writable,
@@ -91,7 +93,17 @@ def node_document(node: Node, totals: NodeTotals | None) -> Document:
         "missing": totals.missing,
         "last_seen": rfc3339(node.last_seen),
         "last_error": node.last_error,
-        "safe_to_remove": False,
+        "safe_to_remove": empty,
+    }
+
+
+def preview_document(preview: Preview) -> Document:
+    return {
+        "copies": preview.copies,
+        "bytes": preview.bytes,
+        "to": dict(preview.to),
+        "unplaced": preview.unplaced,
+        "estimated": preview.estimated,
     }
 
 

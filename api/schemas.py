@@ -84,12 +84,25 @@ class BucketList(Document):
     buckets: list[BucketDocument]
 
 
+class PreviewDocument(Document):
+    """`to`: how many copies each node would get; `unplaced` ones fit nowhere now. `estimated`: found by a sample."""
+
+    copies: int
+    bytes: int
+    to: dict[str, int]
+    unplaced: int
+    estimated: bool
+
+
 class NodeDocument(Document):
+    """`mode_until`: when a pause ends by itself. `preview` only in the answer to a dry run."""
+
     name: str
     endpoint: str
     zone: str
     weight: float
     mode: Literal["active", "draining", "paused", "retired"]
+    mode_until: str | None
     health: Literal["up", "suspect", "down", "foreign"]
     state: str
     writable: bool
@@ -99,10 +112,30 @@ class NodeDocument(Document):
     last_seen: str | None
     last_error: str | None
     safe_to_remove: bool
+    preview: PreviewDocument | None = None
 
 
 class NodeList(Document):
     nodes: list[NodeDocument]
+
+
+class Lost(Document):
+    """How many blobs have no other copy."""
+
+    lost: int
+
+
+class ObjectName(Document):
+    bucket: str
+    key: str
+
+
+class LossDocument(Document):
+    """`objects`: the first of those that would be unavailable."""
+
+    unavailable: int
+    at_one_copy: int
+    objects: list[ObjectName]
 
 
 class Progress(Document):

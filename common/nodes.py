@@ -318,7 +318,7 @@ class _Keeper:
             self._raise_at[row.id] = now + EPOCH_SECONDS
             watch.raise_to = row.epoch + 1
         if row.mode is NodeMode.PAUSED and row.mode_until is not None and row.mode_until <= time.time():
-            self._rows.set_mode(row.spec.name, NodeMode.ACTIVE.value, None)
+            self._rows.end_pause(row.id, row.mode_until)
 
     def _write(self, nodes: Sequence[Node]) -> None:
         """Verdicts when one changed; otherwise now and then, for `last_seen`."""

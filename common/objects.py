@@ -66,6 +66,7 @@ class NodeHealth(StrEnum):
 
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]")
 _IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -109,6 +110,13 @@ def quarantine_name(blob_id: str, when: float) -> str:
 
 def rfc3339(when: float | None) -> str | None:
     return None if when is None else datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_rfc3339(text: str) -> float:
+    """Seconds since the epoch of a time as in RFC 3339, with its offset; ValueError."""
+    if not _RFC3339.fullmatch(text):
+        raise ValueError("not a time as in RFC 3339")
+    return datetime.fromisoformat(text.upper()).timestamp()
 
 
 # -- buckets, versions, blobs, copies

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from minio.signer import presign_v4
 
 from common.blobstore import s3
 from common.blobstore.base import BlobInfo, Bytes, Deadline, Page
+from common.blobstore.credentials import read_credentials
 from common.blobstore.http import Answer, Transport
 from common.errors import BlobMissing, BucketMissing, ConfigurationError, NodeError, NodeRefused
 from common.objects import NodeSpec
@@ -32,12 +32,11 @@ EXPIRES = 900  # seconds; also how far a node's clock may be ahead of ours, whic
 def open_store(spec: NodeSpec, credentials: Path) -> MinioStore:
     """The store of a node whose credentials file (JSON: access_key, secret_key) is given. ConfigurationError."""
     try:
-        pair = json.loads(credentials.read_text())
-        return MinioStore(spec, pair["access_key"], pair["secret_key"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ConfigurationError(
-            f"node {spec.name}: its credentials file must be readable JSON with access_key and secret_key"
-        ) from None
+        return MinioStore(spec, *read_credentials(credentials))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"node {spec.name}: {error.detail}") from None
+    except ValueError:
+        raise ConfigurationError(f"node {spec.name}: its endpoint is no http(s)://host:port") from None
 
 
 class MinioStore:

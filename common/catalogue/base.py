@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from common.catalogue.healing import Copies, DeadLetters, Moves
+from common.catalogue.topology import Topology
 from common.objects import (
     Bucket,
     NewBlob,
@@ -199,7 +200,11 @@ class Nodes(Protocol):
 
     def set_writable(self, node_id: str, writable: bool) -> None: ...
 
-    def set_mode(self, name: str, mode: str, until: float | None) -> Node: ...
+    def set_mode(self, name: str, mode: str, until: float | None) -> Node:
+        """NoSuchNode; Conflict where it is retired and is not to become active."""
+
+    def end_pause(self, node_id: str, until: float) -> bool:
+        """paused → active, if it still is paused until that very time: an operator may have decided anew meanwhile."""
 
     def doubt(self, node_id: str, limit: int = 1000) -> int:
         """`stored → suspect` for a page of the rows on a node that is taken in anew; how many, 0 when none is left."""
@@ -302,6 +307,9 @@ class Catalogue(Protocol):
 
     @property
     def nodes(self) -> Nodes: ...
+
+    @property
+    def topology(self) -> Topology: ...
 
     @property
     def jobs(self) -> Jobs: ...

@@ -9,50 +9,23 @@ not known yet, as `new`; their buckets are made when the node answers for the fi
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import nullcontext
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from common.catalogue.sql import SqlCatalogue, open_catalogue
 from common.catalogue.sql.tables import cluster
-from common.errors import BovedaError, CatalogueUnavailable, ConfigurationError
-from common.objects import SPANISH_BUCKET, NodeSpec, new_id
+from common.errors import BovedaError, CatalogueUnavailable
+from common.nodes_file import read_nodes
+from common.objects import SPANISH_BUCKET, new_id
 from common.settings import Settings, load
 
 _LOCK = 0x626F76656461  # "boveda"
-
-
-class _NodeEntry(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
-    endpoint: str = Field(pattern=r"^https?://[^/]+$")
-    bucket: str = Field(min_length=3, max_length=63)
-    credentials: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    region: str = "us-east-1"
-    zone: str = ""
-    weight: float = Field(1.0, ge=0)
-
-
-def read_nodes(path: Path) -> list[NodeSpec]:
-    """The nodes of a JSON list; ConfigurationError names the entry that is wrong."""
-    try:
-        entries = TypeAdapter(list[_NodeEntry]).validate_python(json.loads(path.read_text()))
-    except OSError as error:
-        raise ConfigurationError(f"BOVEDA_NODES_FILE cannot be read: {error.strerror}") from None
-    except json.JSONDecodeError as error:
-        raise ConfigurationError(f"BOVEDA_NODES_FILE is not JSON: {error}") from None
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise ConfigurationError(f"BOVEDA_NODES_FILE: {wrong}") from None
-    return [NodeSpec(**entry.model_dump()) for entry in entries]
 
 
 def migrate(settings: Settings) -> None:

@@ -72,6 +72,14 @@ class Rows:
         self._reach()
         self.rows[node_id] = replace(self.rows[node_id], writable=writable)
 
+    def end_pause(self, node_id: str, until: float) -> bool:
+        self._reach()
+        row = self.rows[node_id]
+        if row.mode is not NodeMode.PAUSED or row.mode_until != until:
+            return False
+        self.rows[node_id] = replace(row, mode=NodeMode.ACTIVE, mode_until=None)
+        return True
+
     def set_mode(self, name: str, mode: str, until: float | None) -> Node:
         self.rows[name] = replace(self.rows[name], mode=NodeMode(mode), mode_until=until)
         return self.rows[name]

@@ -20,6 +20,7 @@ from common.catalogue.sql.moves import SqlMoves
 from common.catalogue.sql.nodes import SqlNodes
 from common.catalogue.sql.reading import Reading
 from common.catalogue.sql.tables import cluster
+from common.catalogue.sql.topology import SqlTopology
 from common.catalogue.sql.writing import Writing
 from common.errors import CatalogueUnavailable
 
@@ -40,6 +41,7 @@ class SqlCatalogue:
         self.dead_letters = SqlDeadLetters(database)
         self.moves = SqlMoves(database)
         self.nodes = SqlNodes(database)
+        self.topology = SqlTopology(database)
         self.jobs = SqlJobs(database)
         self.leases = SqlLeases(database)
         self.keks = SqlKeks(database)

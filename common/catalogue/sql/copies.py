@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, bindparam, exists, literal_column, or_, select, tuple_, update
+from sqlalchemy.exc import IntegrityError as Broken
 
 from common.catalogue.sql import rows
 from common.catalogue.sql.database import Database
@@ -218,7 +219,10 @@ class SqlCopies(Working):
             )
             return bool(done.rowcount)
 
-        return self._database.write(work)
+        try:
+            return self._database.write(work)
+        except Broken:  # the node was removed, or got a row of this blob, meanwhile
+            return False
 
     def wake(self, node_id: str, after: int, limit: int = 1000) -> int | None:
         parameters: dict[str, Any] = {"node": node_id, "after": after, "limit": limit}

@@ -26,6 +26,9 @@ _ALL = (
     .select_from(nodes.join(node_health, node_health.c.node_id == nodes.c.id))
     .order_by(nodes.c.name)
 )
+# What a mode can follow. A node that was given up takes part again only as a whole.
+_LIVE = ("active", "draining", "paused")
+_BEFORE = {"active": (*_LIVE, "retired"), "draining": _LIVE, "paused": _LIVE, "retired": _LIVE}
 
 
 def _node(row: AnyRow) -> Node:
@@ -44,6 +47,14 @@ def _node(row: AnyRow) -> Node:
     )
 
 
+def one_node(connection: Connection, name: str) -> Node:
+    """NoSuchNode."""
+    row = connection.execute(_ALL.where(nodes.c.name == name)).first()
+    if row is None:
+        raise NoSuchNode(f"there is no node '{name}'")
+    return _node(row)
+
+
 class SqlNodes:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -57,7 +68,7 @@ class SqlNodes:
             known = {row.name: row.endpoint for row in connection.execute(select(nodes.c.name, nodes.c.endpoint))}
             for spec in specs:
                 if spec.name not in known:
-                    _insert(connection, spec, now)
+                    insert_node(connection, spec, now)
                 elif spec.endpoint != known[spec.name]:
                     moved = update(nodes).where(nodes.c.name == spec.name)
                     connection.execute(moved.values(endpoint=spec.endpoint))
@@ -139,10 +150,25 @@ class SqlNodes:
 
     def set_mode(self, name: str, mode: str, until: float | None) -> Node:
         def work(connection: Connection) -> Node:
-            done = connection.execute(update(nodes).where(nodes.c.name == name).values(mode=mode, mode_until=until))
+            changeable = nodes.c.mode.in_([mode, *_BEFORE[mode]])
+            done = connection.execute(
+                update(nodes).where(nodes.c.name == name, changeable).values(mode=mode, mode_until=until)
+            )
+            node = one_node(connection, name)
             if not done.rowcount:
-                raise NoSuchNode(f"there is no node '{name}'")
-            return _node(connection.execute(_ALL.where(nodes.c.name == name)).one())
+                raise Conflict(f"node '{name}' is {node.mode.value}; make it active first")
+            return node
+
+        return self._database.write(work)
+
+    def end_pause(self, node_id: str, until: float) -> bool:
+        def work(connection: Connection) -> bool:
+            ended = connection.execute(
+                update(nodes)
+                .where(nodes.c.id == node_id, nodes.c.mode == "paused", nodes.c.mode_until == until)
+                .values(mode="active", mode_until=None)
+            )
+            return bool(ended.rowcount)
 
         return self._database.write(work)
 
@@ -178,7 +204,7 @@ class SqlNodes:
         return self._database.read(work)
 
 
-def _insert(connection: Connection, spec: NodeSpec, now: float) -> None:
+def insert_node(connection: Connection, spec: NodeSpec, now: float) -> None:
     node_id = new_id()
     connection.execute(
         insert(nodes).values(

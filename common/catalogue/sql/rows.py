@@ -127,7 +127,7 @@ def protection(wanted: int, rows: Sequence[AnyRow]) -> Protection:
 _placed = (copies.c.node_id.is_not(None)) & (nodes.c.mode != "retired") & (copies.c.state != "doomed")
 _good = _placed & (copies.c.state == "stored") & (node_health.c.health != "foreign")
 _live = _good & (node_health.c.health != "down")
-_readable = _placed & copies.c.state.in_(("stored", "suspect")) & node_health.c.health.in_(("up", "suspect"))
+READABLE = _placed & copies.c.state.in_(("stored", "suspect")) & node_health.c.health.in_(("up", "suspect"))
 _harmed = (copies.c.state != "doomed") & (
     copies.c.dead_at.is_not(None)
     | (
@@ -144,7 +144,7 @@ def per_version(which: Any) -> Any:
             blobs.c.version_id,
             func.sum(case((_good, 1), else_=0)).label("good"),
             func.sum(case((_live, 1), else_=0)).label("live"),
-            func.sum(case((_readable, 1), else_=0)).label("readable"),
+            func.sum(case((READABLE, 1), else_=0)).label("readable"),
             func.max(case((_harmed, 1), else_=0)).label("harmed"),
         )
         .select_from(with_copies(blobs))

@@ -2,10 +2,11 @@
 
 The commit point, in one transaction, with its locks first (`locks`):
 
-1. bucket and key row shared: NoSuchBucket, KeysUnavailable · 2. node modes read: a wanted copy on a node that takes
-no new ones any more stands without a node · 3. the name locked, the current version read, preconditions judged ·
-4. the version inserted as current, or turned from `uploading` by compare-and-set · 5. blobs and all wanted copy rows
-inserted where they are not there yet · 6. the name points to the version; the replaced one is doomed (one row).
+1. bucket and key row shared: NoSuchBucket, KeysUnavailable · 2. nodes shared and their modes read: a wanted copy on a
+node that takes no new ones any more stands without a node; what lies only on nodes that went is refused · 3. the name
+locked, the current version read, preconditions judged · 4. the version inserted as current, or turned from `uploading`
+by compare-and-set · 5. blobs and all wanted copy rows inserted where they are not there yet · 6. the name points to the
+version; the replaced one is doomed (one row).
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError as Taken
 
 from common.catalogue.base import Committed
 from common.catalogue.sql import locks
 from common.catalogue.sql.buckets import by_name
 from common.catalogue.sql.database import Database
-from common.catalogue.sql.tables import blobs, copies, objects, versions
+from common.catalogue.sql.tables import blobs, copies, nodes, objects, versions
 from common.errors import CatalogueUnavailable, NoSuchObject, UploadSuperseded
 from common.objects import CopyState, NewBlob, NewVersion, Preconditions
 
@@ -72,6 +73,16 @@ _STORED_ELSEWHERE = (
         next_attempt_at=None,
     )
 )
+_held = (
+    exists()
+    .where(copies.c.blob_id == blobs.c.id, copies.c.state == "stored")
+    .where(copies.c.node_id == nodes.c.id, nodes.c.mode != "retired")
+)
+_LOST = (
+    select(blobs.c.id)
+    .where(blobs.c.version_id == bindparam("version"), blobs.c.id.not_in(bindparam("there", expanding=True)), ~_held)
+    .limit(1)
+)
 _TOUCH = (
     update(versions)
     .where(versions.c.id == bindparam("touched"), versions.c.state == "uploading")
@@ -107,7 +118,7 @@ class Writing:
             self._touch(connection, version_id, active_until)
             now = self._database.now(connection)
             _insert_blobs(connection, version_id, [blob], modes, now)
-            _mark_stored(connection, stored, now)
+            _mark_stored(connection, stored, modes, now)
 
         self._database.write(work)
 
@@ -130,17 +141,18 @@ class Writing:
         def work(connection: Connection) -> Committed:
             bucket = version.bucket.id
             locks.share_bucket_and_kek(connection, bucket, version.kek_id)
-            modes = locks.share_nodes(connection) if blobs else {}
+            modes = locks.share_nodes(connection)
             locks.lock_name(connection, bucket, version.key)
             current = connection.execute(_CURRENT, {"bucket": bucket, "key": version.key}).first()
             preconditions.check(*(current or (None, None)))
             now = self._database.now(connection)
             if uploading:
                 _finish(connection, version, now)
+                _check_whole(connection, version.id, stored, modes)
             else:
                 connection.execute(_INSERT_VERSION, {"id": version.id, **_columns(version, now)})
             _insert_blobs(connection, version.id, blobs, modes, now)
-            _mark_stored(connection, stored, now)
+            _mark_stored(connection, stored, modes, now)
             if current is None:
                 connection.execute(_INSERT_OBJECT, {"bucket_id": bucket, "key": version.key, "version_id": version.id})
             else:
@@ -247,7 +259,7 @@ def _insert_blobs(
             stored = copy.state is CopyState.STORED
             mode = modes.get(copy.node_id or "")
             if stored and mode in (None, "retired"):
-                raise CatalogueUnavailable("a node was removed during the upload; send it again")
+                raise _removed()
             rows.append(
                 {
                     "blob_id": item.blob.id,
@@ -260,8 +272,26 @@ def _insert_blobs(
     connection.execute(_INSERT_COPIES, rows)
 
 
-def _mark_stored(connection: Connection, stored: Collection[tuple[str, str]], now: float) -> None:
+def _check_whole(
+    connection: Connection, version_id: str, stored: Collection[tuple[str, str]], modes: Mapping[str, str]
+) -> None:
+    """No blob may lie only on nodes that were given up since it was put: nobody could read what is acknowledged."""
+    if "retired" in modes.values():
+        there = [blob_id for blob_id, node_id in stored if modes.get(node_id) != "retired"]
+        if connection.execute(_LOST, {"version": version_id, "there": there}).first() is not None:
+            raise _removed()
+
+
+def _removed() -> CatalogueUnavailable:
+    return CatalogueUnavailable("a node was removed during the upload; send it again")
+
+
+def _mark_stored(
+    connection: Connection, stored: Collection[tuple[str, str]], modes: Mapping[str, str], now: float
+) -> None:
     for blob_id, node_id in stored:
+        if node_id not in modes:
+            raise _removed()
         parameters = {"of_blob": blob_id, "on_node": node_id, "at": now}
         if not connection.execute(_STORED, parameters).rowcount:
             connection.execute(_STORED_ELSEWHERE, parameters)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.catalogue.migrate import read_nodes
+from common.nodes_file import read_nodes
 from common.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
