@@ -78,6 +78,14 @@ class ClientCommand(click.Command):
             return super().invoke(ctx)
 
 
+class ListingGroup(click.Group):
+    """A family whose bare name lists: `boveda nodes --json` is `boveda nodes list --json`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        bare = not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)
+        return super().parse_args(ctx, ["list", *args] if bare else args)
+
+
 @contextmanager
 def edge(ctx: click.Context | None, as_json: bool) -> Iterator[None]:
     """Turn errors into their words and their exit status. Wrong use without `--json` is left to click's own words."""

@@ -102,6 +102,10 @@ class Client:
         """`send`, then `parsed`."""
         return self.parsed(self.send(method, path, **request))
 
+    def send_document(self, method: str, path: str, value: object) -> Any:
+        """Send a JSON document; the document of the answer."""
+        return self.json(method, path, headers={"Content-Type": "application/json"}, body=json.dumps(value))
+
     def parsed(self, answer: BaseHTTPResponse) -> Any:
         """The JSON document of an answer; None if it has no body."""
         content = b"".join(self.chunks(answer))

@@ -41,7 +41,9 @@ FAMILIES: Final[Mapping[str, Mapping[str, Lazy]]] = {
     },
     "Operation": {
         "status": Lazy("cli.overview", "status", "Show how the store is doing."),
-        "nodes": Lazy("cli.overview", "nodes", "Show the storage nodes, or change one."),
+        "nodes": Lazy("cli.nodes", "nodes", "Show the storage nodes, or change one."),
+        "jobs": Lazy("cli.jobs", "jobs", "Repairs, scrubs and other jobs: start, follow, cancel."),
+        "dead-letters": Lazy("cli.dead_letters", "dead_letters", "Copies that are no longer tried by themselves."),
         "keys": Lazy("cli.keys", "keys", "The keyring: make, list, check."),
         "config": Lazy("cli.config", "config", "Every setting, its value and its meaning."),
     },

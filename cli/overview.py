@@ -1,4 +1,4 @@
-"""`status`, `nodes`: how the store is doing as a whole."""
+"""`status`: how the store is doing as a whole."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import sys
 import time
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
 import click
 
-from cli.command import ClientCommand, edge
+from cli.command import ClientCommand
 from cli.http import Client, connect
-from cli.output import age, columns, document, size
+from cli.output import age, columns, document
 from common.errors import Unavailable
 
 WATCH_SECONDS = 2.0
@@ -71,58 +70,3 @@ def _work_rows(found: Any) -> Sequence[Sequence[object]]:
         ("jobs open", found["jobs_open"]),
         *((f"queue {name}", depth) for name, depth in (found["queues"] or {"": "does not answer"}).items()),
     ]
-
-
-def _node_rows(found: Sequence[Any]) -> Sequence[Sequence[object]]:
-    rows: list[Sequence[object]] = [("NODE", "STATE", "COPIES", "BYTES", "MISSING", "LAST SEEN", "LAST ERROR")]
-    for node in found:
-        state = node["state"] if node["writable"] else f"{node['state']}, not writable"
-        numbers = node["copies"], size(node["bytes"]), node["missing"]
-        rows.append((node["name"], state, *numbers, node["last_seen"], node["last_error"]))
-    return rows
-
-
-# -- nodes
-
-
-@click.group(invoke_without_command=True, short_help="Show the storage nodes, or change one.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document, for scripts; errors as problems.")
-@click.pass_context
-def nodes(ctx: click.Context, as_json: bool) -> None:
-    """The storage nodes. Without a command: list them."""
-    if ctx.invoked_subcommand is None:
-        with edge(ctx, as_json):
-            _list_nodes(as_json)
-
-
-@nodes.command("list", cls=ClientCommand, short_help="List them.")
-def list_nodes(as_json: bool) -> None:
-    """List the nodes: what they are asked to be, how they are, what lies on them."""
-    _list_nodes(as_json)
-
-
-def _list_nodes(as_json: bool) -> None:
-    found = connect().json("GET", "/v1/nodes")
-    if as_json:
-        document(found)
-    else:
-        columns(_node_rows(found["nodes"]))
-
-
-@nodes.command(cls=ClientCommand, short_help="Take in a node that came back as another.")
-@click.argument("name")
-def accept(name: str, as_json: bool) -> None:
-    """Take in node NAME, which is `foreign`: an empty or swapped disk behind a known name.
-
-    What should lie on it is looked at and, where absent, made again from other copies.
-    """
-    answer = connect().json(
-        "PATCH",
-        f"/v1/nodes/{quote(name, safe='')}",
-        headers={"Content-Type": "application/json"},
-        body=json.dumps({"accept": True}),
-    )
-    if as_json:
-        document(answer)
-    else:
-        click.echo(f"accepted {name}: {answer['state']}")

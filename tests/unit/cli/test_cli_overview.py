@@ -1,4 +1,4 @@
-"""status and nodes."""
+"""status."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import json
 import signal
 from typing import Any
 
-from cli.overview import nodes, status
+from cli.overview import status
 from tests.unit.cli.conftest import Run, Start
-from tests.unit.cli.stand_in import StandIn, document, problem
+from tests.unit.cli.stand_in import StandIn, document
 
-NODE: dict[str, Any] = {
-    "name": "node1", "state": "down", "writable": False, "copies": 3, "bytes": 3 << 20, "missing": 2,
-    "last_seen": None, "last_error": "refused",
-}  # fmt: skip
 STATUS: dict[str, Any] = {
     "nodes": {"up": 2, "down": 1}, "objects": {"protected": 5, "degraded": 1},
     "copies": {"missing": 2, "suspect": 0, "doomed": 0}, "oldest_unprotected": 3725.4, "queues": {"replicate": 9},
@@ -46,22 +42,3 @@ def test_watching_writes_a_document_a_line_until_ctrl_c(start: Start, api: Stand
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert (process.returncode, b"Traceback" in errors) == (1, False)
-
-
-def test_nodes_lists_them_with_and_without_the_word(run: Run, api: StandIn) -> None:
-    api.answer = lambda request: document({"nodes": [NODE]})
-    assert run(nodes).stdout == run(nodes, "list").stdout
-    assert "down, not writable" in run(nodes).stdout
-    assert json.loads(run(nodes, "--json").stdout) == json.loads(run(nodes, "list", "--json").stdout)
-
-
-def test_nodes_of_an_api_that_is_away_is_status_4(run: Run, api: StandIn) -> None:
-    api.answer = lambda request: problem(503, "the catalogue is away")
-    assert (run(nodes).exit_code, run(nodes, "--json").exit_code) == (4, 4)
-
-
-def test_a_node_is_accepted_by_name(run: Run, api: StandIn) -> None:
-    api.answer = lambda request: document({**NODE, "state": "up"})
-    assert run(nodes, "accept", "node1").stdout == "accepted node1: up\n"
-    (request,) = api.requests
-    assert (request.method, request.path, json.loads(request.body)) == ("PATCH", "/v1/nodes/node1", {"accept": True})
