@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
+
+from tests.nodes import DirectNode
 
 BIN = Path(sys.executable).parent
 START_SECONDS = 120
@@ -61,6 +64,10 @@ class Cluster:
     def process(self, name: str) -> dict[str, Any]:
         return next(process for process in self.processes() if process["name"] == name)
 
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """To all of a process's session (the API's processes, a node's), as `kill` in a terminal would."""
+        os.killpg(self.process(name)["pid"], number)
+
     # -- over HTTP, as any client
 
     def ask(self, method: str, path: str, timeout: float = 30, **options: Any) -> urllib3.BaseHTTPResponse:
@@ -76,6 +83,20 @@ class Cluster:
 
     def status(self) -> dict[str, Any]:
         return dict(self.ask("GET", "/v1/status").json())
+
+    def delete(self, key: str, **options: Any) -> urllib3.BaseHTTPResponse:
+        return self.ask("DELETE", f"/v1/buckets/archivos/objects/{key}", **options)
+
+    def copies(self, key: str) -> list[dict[str, Any]]:
+        """What is known of each copy; nothing for an object that is not there."""
+        return list(self.ask("GET", f"/v1/buckets/archivos/copies/{key}").json().get("copies", []))
+
+    def blobs(self, key: str) -> set[str]:
+        """The names that an object's blobs have on every node."""
+        return {str(copy["blob_key"]) for copy in self.copies(key)}
+
+    def nodes(self) -> dict[str, DirectNode]:
+        return {process["name"]: DirectNode(process) for process in self.processes("node")}
 
     def states(self) -> dict[str, str]:
         """Each node's shown state."""

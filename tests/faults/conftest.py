@@ -1,4 +1,7 @@
-"""A cluster of its own for every disaster, so that one leaves nothing behind for the next."""
+"""A cluster of its own for every disaster, so that one leaves nothing behind for the next.
+
+A module may give it `SETTINGS` (for the environment) and `OPTIONS` (for `boveda up`).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from tests.cluster import Cluster, running_cluster
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with running_cluster(tmp_path_factory.mktemp("faults") / "home", BOVEDA_DOOM_DELAY="1") as running:
+def cluster(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    settings = {"BOVEDA_DOOM_DELAY": "1", **getattr(request.module, "SETTINGS", {})}
+    home = tmp_path_factory.mktemp("faults") / "home"
+    with running_cluster(home, *getattr(request.module, "OPTIONS", ()), **settings) as running:
         yield running

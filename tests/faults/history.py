@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import urllib3
 
 from tests.cluster import Cluster
+from tests.nodes import DirectNode
 
 
 class History:
-    """Uploads under fresh names, and checks: an acknowledged object is there, byte for byte."""
+    """Uploads under fresh names, and checks: an acknowledged object is there, byte for byte.
 
-    def __init__(self, cluster: Cluster, prefix: str) -> None:
+    `slowest`: seconds that the longest answered request took.
+    """
+
+    def __init__(self, cluster: Cluster, prefix: str, write_copies: int = 1) -> None:
         self._cluster = cluster
+        self._headers = {"X-Write-Copies": str(write_copies)}
         self._prefix = prefix
         self._number = 0
         self._lock = threading.Lock()
         self.acknowledged: dict[str, bytes] = {}
         self.refused: list[str] = []
+        self.slowest = 0.0
 
     def upload(self, size: int = 16 * 1024) -> bool:
         """Whether the upload was acknowledged. An error or a broken connection promises nothing."""
@@ -29,12 +36,14 @@ class History:
             self._number += 1
             key = f"{self._prefix}-{self._number:04}"
         body = os.urandom(size)
+        began = time.monotonic()
         try:
-            answer = self._cluster.put(key, body)
+            answer = self._cluster.put(key, body, headers=self._headers)
             told = f"{answer.status} {answer.data[:200]!r}"
         except urllib3.exceptions.HTTPError as error:
             told = repr(error)
         else:
+            self._timed(began)
             if answer.status == 201:
                 with self._lock:
                     self.acknowledged[key] = body
@@ -52,13 +61,29 @@ class History:
 
         def check(item: tuple[str, bytes]) -> str | None:
             key, body = item
+            began = time.monotonic()
             answer = self._cluster.get(key)
+            self._timed(began)
             if answer.status != 200:
                 return f"{key}: {answer.status} {answer.data[:200]!r}"
             return None if answer.data == body else f"{key}: {len(answer.data)} other bytes"
 
         with ThreadPoolExecutor(4) as pool:
             return [found for found in pool.map(check, list(self.acknowledged.items())) if found]
+
+    def wrong_on(self, nodes: Mapping[str, DirectNode]) -> list[str]:
+        """Blobs of acknowledged objects that a node does not have, or not with the bytes the others have."""
+        found = []
+        for key in self.acknowledged:
+            for name in self._cluster.blobs(key):
+                held = {node: direct.read(name) for node, direct in nodes.items()}
+                if len(set(held.values())) > 1 or None in held.values():
+                    found.append(f"{key}: " + ", ".join(f"{node} {len(data or b'')}" for node, data in held.items()))
+        return found
+
+    def _timed(self, began: float) -> None:
+        with self._lock:
+            self.slowest = max(self.slowest, time.monotonic() - began)
 
     def during(self, happening: Callable[[], object]) -> None:
         """Upload without a pause while something happens."""

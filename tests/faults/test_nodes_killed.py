@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from tests.cluster import Cluster, wait
 from tests.faults.history import History
-from tests.nodes import DirectNode
-
-
-def copies(cluster: Cluster, key: str) -> list[dict[str, object]]:
-    return list(cluster.ask("GET", f"/v1/buckets/archivos/copies/{key}").json()["copies"])
 
 
 def test_with_one_node_killed_uploads_and_downloads_go_on_and_its_copies_come_when_it_is_back(
@@ -25,20 +20,19 @@ def test_with_one_node_killed_uploads_and_downloads_go_on_and_its_copies_come_wh
     assert took < 10
     history.upload_many(10)
     assert (history.refused, history.wrong()) == ([], [])
-    missing = [key for key in history.acknowledged if any(copy["state"] == "missing" for copy in copies(cluster, key))]
+    missing = [key for key in history.acknowledged if any(copy["state"] == "missing" for copy in cluster.copies(key))]
     assert len(missing) == 40
 
     cluster.act("start", "node2")
     first = wait(
-        lambda: any(all(copy["state"] == "stored" for copy in copies(cluster, key)) for key in missing),
+        lambda: any(all(copy["state"] == "stored" for copy in cluster.copies(key)) for key in missing),
         20,
         "the first missing copy",
     )
     assert first < 15
     cluster.wait_converged()
-    (node,) = [process for process in cluster.processes("node") if process["name"] == "node2"]
-    wanted = {str(copy["blob_key"]) for key in history.acknowledged for copy in copies(cluster, key)}
-    assert wanted <= DirectNode(node).names()
+    wanted = {name for key in history.acknowledged for name in cluster.blobs(key)}
+    assert wanted <= cluster.nodes()["node2"].names()
 
 
 def test_with_two_of_three_nodes_killed_everything_that_converged_is_still_served(cluster: Cluster) -> None:
