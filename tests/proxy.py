@@ -169,6 +169,7 @@ class _Pair:
         self._server = server
         self._moved = 0
         self._since = proxy.fault
+        self._lock = threading.Lock()
         self._over = False
         self._marked = False
         self._answered = threading.Event()
@@ -208,10 +209,9 @@ class _Pair:
             return
         self._wait_while_hung()
         fault = self._proxy.fault
-        if fault is not self._since:
-            self._since, self._moved = fault, 0
-        if fault.cut and self._moved + len(data) > fault.after:
-            target.sendall(data[: max(0, fault.after - self._moved)])
+        moved = self._count(fault, len(data))
+        if fault.cut and moved + len(data) > fault.after:
+            target.sendall(data[: max(0, fault.after - moved)])
             self.reset()
         elif fault.status and asks:
             self._answer(fault.status)
@@ -219,7 +219,14 @@ class _Pair:
             target.sendall(data)
         else:
             self._back(fault, data, target)
-        self._moved += len(data)
+
+    def _count(self, fault: _Fault, count: int) -> int:
+        """How much went through before these bytes, in both directions, since the command."""
+        with self._lock:
+            if fault is not self._since:
+                self._since, self._moved = fault, 0
+            self._moved += count
+            return self._moved - count
 
     def _back(self, fault: _Fault, data: bytes, target: socket.socket) -> None:
         if fault.delay:
