@@ -138,6 +138,7 @@ class Watch:
                 self._chores()
             else:
                 self.last_error = objection
+                self._checked_at = -math.inf  # what was right a moment ago is not any more: no blob goes there on trust
                 self._tell(self.verdict.probe_wrong)
         self.probed.set()
 
