@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 
 import click
 
 from cli import output
-from cli.cluster import control, ready, state, stop
-from cli.cluster.control import Action
+from cli.cluster import act, state, stop
 from cli.cluster.home import Home
 from cli.cluster.layout import DEFAULT_NODES
 from cli.cluster.plan import own_url
@@ -18,10 +15,6 @@ from cli.cluster.servers import NODE_KINDS
 from cli.cluster.state import ClusterState, Row
 from cli.command import ClientCommand, edge
 from common import settings
-from common.errors import NotFound, Unavailable
-
-_STARTED_SECONDS, _STOPPED_SECONDS = 30.0, 15.0
-_POLL = 0.05
 
 
 class _Command(click.Command):
@@ -111,71 +104,35 @@ def _show(home: Home, found: ClusterState | None) -> None:
     output.columns(table)
 
 
-def _ask(action: Action, name: str) -> tuple[Home, Row]:
-    home = Home.of(settings.load().home)
-    found = state.read(home)
-    if found is None or found.supervisor is None or not found.supervisor.alive():
-        raise Unavailable(f"no cluster runs in {home.path} (`boveda up` starts one)")
-    row = next((row for row in found.rows if row.name == name and row.kind != "setup"), None)
-    if row is None:
-        names = ", ".join(row.name for row in found.rows)
-        raise NotFound(f"no process is called {name} here; there are {names}")
-    control.ask(found.control, action, name)
-    return home, row
-
-
 @cluster.command("stop", cls=ClientCommand)
 @click.argument("name")
 def stop_(name: str, as_json: bool) -> None:
     """End one process in good order; it stays down until it is started."""
-    _and_wait_until_gone("stop", name, as_json)
+    _answer(act.end(_home(), "stop", name), as_json)
 
 
 @cluster.command(cls=ClientCommand)
 @click.argument("name")
 def kill(name: str, as_json: bool) -> None:
     """Kill one process (SIGKILL); it stays down until it is started."""
-    _and_wait_until_gone("kill", name, as_json)
-
-
-def _and_wait_until_gone(action: Action, name: str, as_json: bool) -> None:
-    home, row = _ask(action, name)
-    _wait(lambda: row.identity is None or not row.identity.alive(), _STOPPED_SECONDS, f"{name} does not end")
-    _wait(lambda: _now(home, name).identity is None, _STOPPED_SECONDS, f"{name} does not end")
-    _answer(home, name, as_json)
+    _answer(act.end(_home(), "kill", name), as_json)
 
 
 @cluster.command("start", cls=ClientCommand)
 @click.argument("name")
 def start_(name: str, as_json: bool) -> None:
     """Start one process that was stopped or killed, and wait until it serves."""
-    home, row = _ask("start", name)
-    if row.endpoint:
-        endpoint, path = row.endpoint, row.ready
-        hostname = next(iter(settings.load().allowed_hosts), None) if row.kind == "api" else None
-        _wait(lambda: ready.answers(endpoint, path, hostname), _STARTED_SECONDS, f"{name} does not serve")
-    _answer(home, name, as_json)
+    config = settings.load()
+    _answer(act.start(Home.of(config.home), name, next(iter(config.allowed_hosts), None)), as_json)
 
 
-def _answer(home: Home, name: str, as_json: bool) -> None:
-    document = _now(home, name).document()
+def _home() -> Home:
+    return Home.of(settings.load().home)
+
+
+def _answer(row: Row, as_json: bool) -> None:
+    document = row.document()
     if as_json:
         output.document(document)
     else:
-        click.echo(f"{name}: " + (f"running (pid {document['pid']})" if document["pid"] else "stopped"))
-
-
-def _now(home: Home, name: str) -> Row:
-    found = state.read(home)
-    for row in found.rows if found else []:
-        if row.name == name:
-            return row
-    raise Unavailable("the cluster is gone")
-
-
-def _wait(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise Unavailable(f"{what} within {seconds:.0f} s; `boveda cluster` shows where its log is")
-        time.sleep(_POLL)
+        click.echo(f"{row.name}: " + (f"running (pid {document['pid']})" if document["pid"] else "stopped"))

@@ -1,0 +1,63 @@
+"""Stop, kill or start one process of the running cluster of a home, and wait until that is so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from cli.cluster import control, ready, state
+from cli.cluster.control import Action
+from cli.cluster.home import Home
+from cli.cluster.state import Row
+from common.errors import NotFound, Unavailable
+
+_STARTED_SECONDS, _STOPPED_SECONDS = 30.0, 15.0
+_POLL = 0.05
+
+
+def end(home: Home, action: Action, name: str) -> Row:
+    """`stop` or `kill`; its row once it is gone. NotFound, NotAllowed, Unavailable."""
+    row = _ask(home, action, name)
+    wait(lambda: row.identity is None or not row.identity.alive(), _STOPPED_SECONDS, f"{name} does not end")
+    wait(lambda: now(home, name).identity is None, _STOPPED_SECONDS, f"{name} does not end")
+    return now(home, name)
+
+
+def start(home: Home, name: str, hostname: str | None) -> Row:
+    """Its row once it serves. `hostname`: what the API wants to be called. NotFound, NotAllowed, Unavailable."""
+    row = _ask(home, "start", name)
+    if row.endpoint:
+        endpoint, path = row.endpoint, row.ready
+        called = hostname if row.kind == "api" else None
+        wait(lambda: ready.answers(endpoint, path, called), _STARTED_SECONDS, f"{name} does not serve")
+    return now(home, name)
+
+
+def now(home: Home, name: str) -> Row:
+    """What the supervisor has written about it. Unavailable without one."""
+    found = state.read(home)
+    for row in found.rows if found else []:
+        if row.name == name:
+            return row
+    raise Unavailable("the cluster is gone")
+
+
+def wait(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Unavailable when the condition does not hold in time."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > limit:
+            raise Unavailable(f"{what} within {seconds:.0f} s; `boveda cluster` shows where its log is")
+        time.sleep(_POLL)
+
+
+def _ask(home: Home, action: Action, name: str) -> Row:
+    found = state.read(home)
+    if found is None or found.supervisor is None or not found.supervisor.alive():
+        raise Unavailable(f"no cluster runs in {home.path} (`boveda up` starts one)")
+    row = next((row for row in found.rows if row.name == name and row.kind != "setup"), None)
+    if row is None:
+        names = ", ".join(row.name for row in found.rows)
+        raise NotFound(f"no process is called {name} here; there are {names}")
+    control.ask(found.control, action, name)
+    return row
