@@ -21,6 +21,7 @@ from functools import partial
 from types import MappingProxyType
 
 import structlog
+from prometheus_client import Gauge
 
 from common.blobstore.base import FIRST_BYTE_SECONDS, BlobStore, Deadline
 from common.blobstore.health import all_fail_together
@@ -42,6 +43,15 @@ LOOK_AGAIN_SECONDS = 1.0
 SHOW_EVERY = 3  # refreshes between two writings of verdicts that did not change
 
 log = structlog.get_logger(__name__)
+
+# The holder of the lease shows the shared verdict; that every process comes to it by itself shows here.
+SEEN = Gauge(
+    "boveda_node_seen",
+    "A process's own verdict of a node: 2 up, 1 suspect, 0 down or foreign",
+    ["node"],
+    multiprocess_mode="liveall",
+)
+SEEN_AS = {NodeHealth.UP: 2, NodeHealth.SUSPECT: 1}
 
 OpenStore = Callable[[Node], BlobStore]
 
@@ -256,6 +266,8 @@ class Nodes:
     def _rebuild(self) -> None:
         with self._lock:
             nodes = {node_id: watch.node() for node_id, watch in self._watches.items()} | self._unusable
+            for node in nodes.values():
+                SEEN.labels(node.spec.name).set(SEEN_AS.get(node.health, 0))
             taking = [node for node in nodes.values() if node.takes_new_copies]
             self._view = _View(
                 MappingProxyType(nodes),

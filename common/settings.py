@@ -68,6 +68,11 @@ class Settings(BaseSettings):
     backoff_base: float = Field(1, ge=0, description="first bound of the full-jitter back-off, seconds (0: tests)")
     idle_timeout: float = Field(20, gt=0, description="seconds a client may send nothing while its body is awaited")
 
+    worker_metrics: str = Field(
+        "",
+        pattern=r"^$|^\S+:\d{1,5}$",
+        description="host:port where a worker process serves its Prometheus metrics; empty: nowhere",
+    )
     notify: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="apprise addresses for alerts, comma between (not in use yet)"
     )

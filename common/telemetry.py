@@ -2,7 +2,8 @@
 
 Events are constant names with fields: `log.warning("copy_suspected", blob=…, node=…)`. Names of objects are not logged,
 only ids. Metrics are module-level objects of `prometheus_client` where they are counted; with several processes behind
-one address (`PROMETHEUS_MULTIPROC_DIR` set before the first import) `expose` adds them up.
+one address (`PROMETHEUS_MULTIPROC_DIR` set before the first import) `expose` adds them up; a process without an address
+of its own gets one from `serve`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -79,6 +80,12 @@ def bound(**fields: object) -> Iterator[None]:
     """Add ids (a task's, a job's) to every event inside the block."""
     with structlog.contextvars.bound_contextvars(**fields):
         yield
+
+
+def serve(address: str) -> None:
+    """Answer `/metrics` at host:port from now on, on threads of its own that end with the process. OSError."""
+    host, _, port = address.rpartition(":")
+    start_http_server(int(port), host.strip("[]"))
 
 
 def expose(*collectors: Collector) -> tuple[bytes, str]:

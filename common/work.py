@@ -75,6 +75,18 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """What ends changed: the copies whose fence still held, and the age in seconds of each version that became whole.
+
+    A version becomes whole once, when the last of its copies is there for the first time; what is repaired or moved
+    later is not counted, nor are versions of more than a thousand blobs.
+    """
+
+    copy_ids: frozenset[int]
+    whole_after: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
 class CopyDetail:
     """A copy row as `…/copies` shows it."""
 

@@ -8,9 +8,10 @@ from threading import Condition, Thread
 from typing import Final
 
 import structlog
+from prometheus_client import Histogram
 
 from common.errors import CatalogueUnavailable
-from common.work import End
+from common.work import End, Ended
 
 Write = Callable[[Sequence[End]], object]
 LOG = structlog.get_logger(__name__)
@@ -20,6 +21,25 @@ PAUSE_SECONDS: Final = 0.5
 # Longer than a catalogue is locked or restarted for; after it the leases are over and the sweep decides.
 KEEP_SECONDS: Final = 30.0
 _PAGE = 500
+
+
+WHOLE: Final = Histogram(
+    "boveda_commit_to_all_copies_seconds",
+    "Time from an object's commit to the last of its copies, for objects that were not whole at once",
+    buckets=(0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 2, 5, 15, 60, 300, 3600),
+)
+
+
+def observed(end: Callable[[Sequence[End]], Ended]) -> Write:
+    """The catalogue's `copies.end`, with what became whole by it counted."""
+
+    def write(ends: Sequence[End]) -> Ended:
+        ended = end(ends)
+        for age in ended.whole_after:
+            WHOLE.observe(age)
+        return ended
+
+    return write
 
 
 class EndWriter:

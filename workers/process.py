@@ -33,6 +33,12 @@ class Process:
                 self._worker = build(settings, self.threads)
             return self._worker
 
+    def serve_metrics(self) -> None:
+        """Show what this process counts, where the settings say so. OSError if the address cannot be had."""
+        address = load().worker_metrics
+        if address:
+            telemetry.serve(address)
+
     def leave(self) -> None:
         """Long jobs stop at their next checkpoint."""
         if self._worker is not None:

@@ -11,6 +11,7 @@ the others, and its error is raised at the end.
 6. Due rows are stamped and published, oldest first; the stamp goes again if Redis did not take them. Nothing for nodes
    that do not take the work.
 7. Open jobs whose worker is gone are published again.
+8. What nodes that came back are still owed is looked at, to be shown (`returns`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from workers.assigning import Assigning
 from workers.batches import batches
 from workers.moving import Moving
 from workers.retry import LAPSED, after_lapse
+from workers.returns import Returns
 from workers.targets import taking
 
 PASS_SECONDS: Final = 10.0
@@ -54,6 +56,7 @@ class Sweep:
         self._jobs_published: dict[str, float] = {}
         self._assign = Assigning(catalogue, self._in_time)
         self._move = Moving(catalogue, queue, settings, self._in_time)
+        self._returns = Returns(catalogue)
 
     def __call__(self) -> None:
         """One pass; nothing while another one acts. An ExceptionGroup of what the steps raised."""
@@ -85,6 +88,7 @@ class Sweep:
             self._move,
             self._enqueue,
             self._jobs,
+            self._returns,
         )
 
     def _in_time(self) -> bool:

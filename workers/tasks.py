@@ -98,6 +98,10 @@ def connect(process: Process) -> None:
 
     def ready(**_: Any) -> None:
         process.worker()
+        try:
+            process.serve_metrics()
+        except OSError as error:  # the process's edge: copies are made all the same
+            LOG.error("metrics_not_served", error=str(error))
 
     # Weak references would let the hooks vanish with this call's frame.
     signals.worker_init.connect(starting, weak=False)

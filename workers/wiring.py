@@ -20,7 +20,7 @@ from common.settings import Settings
 from common.work import JobKind
 from workers.claims import Claims
 from workers.delete import Delete
-from workers.ends import EndWriter
+from workers.ends import EndWriter, observed
 from workers.jobs import RunJob
 from workers.leases import HeldLeases
 from workers.process import DEFAULT_THREADS
@@ -60,7 +60,7 @@ def assemble(
     """The use cases over these parts, with their threads started. Tests call it with parts of their own."""
     leaving = Event()
     held = HeldLeases(catalogue.copies, catalogue.leases, owner, settings.lease_seconds)
-    ends = EndWriter(catalogue.copies.end)
+    ends = EndWriter(observed(catalogue.copies.end))
     enqueuer = BufferedEnqueuer(queue)
     # Its threads are bounded by the nodes' shares; idle ones cost nothing.
     pool = ThreadPoolExecutor(PUT_THREADS, thread_name_prefix="put")

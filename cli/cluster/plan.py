@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from cli.cluster import layout, servers
+from cli.cluster import layout, ports, servers
 from cli.cluster.home import Home
 from cli.cluster.layout import Layout
 from cli.cluster.servers import Launch
@@ -57,7 +57,7 @@ def make(home: Home, settings: Settings, places: Layout, workers: int) -> Plan:
         hostname=settings.allowed_hosts[0] if settings.allowed_hosts else "localhost",
         servers=[*nodes, _queue(home, places)],
         setup=_setup(home, environment),
-        ours=_ours(home, settings, environment, workers),
+        ours=_ours(home, settings, places, environment, workers),
     )
 
 
@@ -103,18 +103,21 @@ def _setup(home: Home, environment: Mapping[str, str]) -> list[Spec]:
     ]
 
 
-def _ours(home: Home, settings: Settings, environment: Mapping[str, str], workers: int) -> list[Spec]:
+def _ours(home: Home, settings: Settings, places: Layout, environment: Mapping[str, str], workers: int) -> list[Spec]:
     url = own_url(settings)
     api = _python(("-m", "gunicorn", "-c", "python:api.gunicorn_conf", "api.wsgi:app"), environment)
     api = replace(api, endpoint=url, ready="/healthz", grace=_API_GRACE)
     flower_url = replace_host(servers.HOST, settings.flower_port)
     flower = _celery(environment, "flower", f"--address={servers.HOST}", f"--port={settings.flower_port}")
     beat = _celery(environment, "beat", "--schedule", str(home.path / "beat" / "schedule"), "--pidfile=")
-    shared = [_worker(home, environment, f"worker{number}", SHARED_QUEUES, 8) for number in range(1, workers + 1)]
+    queues = {f"worker{number}": (SHARED_QUEUES, 8) for number in range(1, workers + 1)} | {"control": ("control", 4)}
+    metrics = ports.pick(len(queues), [*places.used(), settings.port, settings.flower_port])
     return [
         Spec("api", "api", api, home.path, home.log("api")),
-        *shared,
-        _worker(home, environment, "control", "control", 4),
+        *(
+            _worker(home, environment, name, *of, port)
+            for (name, of), port in zip(queues.items(), metrics, strict=True)
+        ),
         Spec("beat", "beat", beat, home.path / "beat", home.log("beat")),
         Spec(
             "flower",
@@ -126,10 +129,13 @@ def _ours(home: Home, settings: Settings, environment: Mapping[str, str], worker
     ]
 
 
-def _worker(home: Home, environment: Mapping[str, str], name: str, queues: str, threads: int) -> Spec:
+def _worker(home: Home, environment: Mapping[str, str], name: str, queues: str, threads: int, metrics: int) -> Spec:
+    """`metrics`: the port where it shows what it counts; that is its endpoint."""
     arguments = ("worker", "--pool", "threads", "-c", str(threads), "-Q", queues, "-n", f"{name}@%h")
     # What the workers of one host would tell each other, and wait a second for at each start, nobody reads.
+    environment = {**environment, "BOVEDA_WORKER_METRICS": f"{servers.HOST}:{metrics}"}
     launch = _celery(environment, *arguments, "--without-mingle", "--without-gossip")
+    launch = replace(launch, endpoint=replace_host(servers.HOST, metrics), ready="/metrics")
     return Spec(name, "worker", launch, home.path, home.log(name))
 
 

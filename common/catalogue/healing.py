@@ -10,7 +10,7 @@ from typing import Protocol
 
 from common.moves import BlobCopies, Move
 from common.objects import StoredBlob
-from common.work import Claim, CopyAction, DeadLetter, End
+from common.work import Claim, CopyAction, DeadLetter, End, Ended
 
 
 class Copies(Protocol):
@@ -37,8 +37,9 @@ class Copies(Protocol):
     def renew(self, claims: Sequence[Claim], owner: str, lease: float) -> None:
         """Prolong leases still held by `owner`."""
 
-    def end(self, ends: Sequence[End]) -> Collection[int]:
-        """Apply each end whose fence still holds; the copy ids of those that did."""
+    def end(self, ends: Sequence[End]) -> Ended:
+        """Apply each end whose fence still holds; which did, and which versions became whole by it (on PostgreSQL not
+        one whose last two copies end in two transactions at once)."""
 
     def expire_leases(self, limit: int = 1000) -> Sequence[Claim]:
         """Release rows whose lease ended without an end, counting a failure of kind `lapsed`; who decides ends them."""
@@ -67,6 +68,12 @@ class Copies(Protocol):
 
         In pages by copy id (`after` 0 first); the next `after`, None at the end.
         """
+
+    def newest(self) -> int:
+        """The highest id of a copy row so far."""
+
+    def owed(self, node_id: str, upto: int) -> bool:
+        """Whether a row up to that id is missing or suspect on the node, of a current version, and not dead."""
 
     def queue_repair(self, blob_id: str, node_ids: Collection[str]) -> Sequence[int]:
         """A repair found these copies absent or wrong: `stored → suspect`, and suspect or missing ones due now."""

@@ -16,11 +16,11 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from common.catalogue.sql import rows
-from common.catalogue.sql.database import Database
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.tables import blobs, copies, versions
+from common.catalogue.sql.wholeness import Wholeness, became_whole
 from common.objects import CopyState, Placed
-from common.work import Claim, CopyAction, End
+from common.work import Claim, CopyAction, End, Ended
 
 LAPSED = "lapsed"
 _UNLEASED: dict[str, Any] = {"lease_owner": None, "lease_until": None, "enqueued_at": None}
@@ -84,7 +84,7 @@ _RENEW = (
     .values(lease_until=bindparam("until"))
 )
 _FENCES = (
-    select(copies.c.id, copies.c.fence)
+    select(copies.c.id, copies.c.fence, copies.c.blob_id, copies.c.stored_at)
     .where(copies.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(copies.c.id)
     .with_for_update()
@@ -134,9 +134,7 @@ _LAPSED = (
 )
 
 
-class Working:
-    _database: Database
-
+class Working(Wholeness):
     def claim(
         self, action: CopyAction, blob_ids: Sequence[str], nodes: Collection[str], owner: str, lease: float
     ) -> Sequence[Claim]:
@@ -170,15 +168,17 @@ class Working:
         if claims:
             self._database.write(work)
 
-    def end(self, ends: Sequence[End]) -> Collection[int]:
-        def work(connection: Connection) -> Collection[int]:
-            ids = [end.copy_id for end in ends]
-            fences = {row.id: row.fence for row in connection.execute(_FENCES, {"ids": ids})}
-            valid = [end for end in ends if fences.get(end.copy_id) == end.fence]
-            _apply(connection, valid, self._database.now(connection))
-            return {end.copy_id for end in valid}
+    def end(self, ends: Sequence[End]) -> Ended:
+        def work(connection: Connection) -> Ended:
+            found = {row.id: row for row in connection.execute(_FENCES, {"ids": [end.copy_id for end in ends]})}
+            valid = [end for end in ends if end.copy_id in found and found[end.copy_id].fence == end.fence]
+            now = self._database.now(connection)
+            _apply(connection, valid, now)
+            stored = [found[end.copy_id] for end in valid if end.state is CopyState.STORED]
+            made = {row.blob_id for row in stored if row.stored_at is None}
+            return Ended(frozenset(end.copy_id for end in valid), became_whole(connection, made, now))
 
-        return self._database.write(work) if ends else set()
+        return self._database.write(work) if ends else Ended(frozenset(), ())
 
     def expire_leases(self, limit: int = 1000) -> Sequence[Claim]:
         def work(connection: Connection) -> Sequence[Claim]:

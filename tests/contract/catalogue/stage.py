@@ -65,7 +65,7 @@ class Stage:
     def replicate(self, blob_id: str) -> None:
         claims = self.claim([blob_id])
         ends = [End(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims]
-        assert len(self.catalogue.copies.end(ends)) == len(claims)
+        assert len(self.catalogue.copies.end(ends).copy_ids) == len(claims)
 
     def state(self, key: str) -> str:
         return self.catalogue.objects.find("papers", key).protection.state.value

@@ -59,7 +59,7 @@ def test_an_overtaken_worker_writes_nothing(stage: Stage) -> None:
     (lapsed, _) = stage.catalogue.copies.expire_leases()
     assert lapsed.failures == {"lapsed": 1}
     ends = [End(claim.copy_id, claim.fence, CopyState.STORED) for claim in old]
-    assert stage.catalogue.copies.end(ends) == set()
+    assert stage.catalogue.copies.end(ends).copy_ids == set()
     assert stage.state("a") == "replicating"
 
 
@@ -113,7 +113,7 @@ def test_a_renewed_lease_does_not_lapse(stage: Stage) -> None:
     stage.catalogue.copies.renew(claims, "w", 60)
     assert stage.catalogue.copies.expire_leases() == []
     ends = [End(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims]
-    assert len(stage.catalogue.copies.end(ends)) == 2, "renewing keeps the fence"
+    assert len(stage.catalogue.copies.end(ends).copy_ids) == 2, "renewing keeps the fence"
 
 
 def test_a_node_that_returns_wakes_waiting_rows_and_dead_letters_of_every_target(stage: Stage) -> None:
@@ -150,7 +150,7 @@ def test_a_doomed_copy_never_goes_back(stage: Stage) -> None:
     stage.catalogue.objects.delete("papers", "a", Preconditions())
     stage.catalogue.objects.doom_copies(0)
     ends = [End(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims]
-    assert stage.catalogue.copies.end(ends) == set()
+    assert stage.catalogue.copies.end(ends).copy_ids == set()
     assert not stage.catalogue.copies.suspect(blob_id, stage.nodes[0], "x")
     assert stage.catalogue.copies.queue_repair(blob_id, stage.nodes) == []
 
@@ -251,7 +251,7 @@ def test_wrong_bytes_are_not_due_until_another_copy_can_be_read(stage: Stage) ->
         assert stage.catalogue.copies.suspect(blob_id, node, "a reader saw it wrong")
     claims = stage.claim([blob_id], CopyAction.VERIFY)
     ends = [End(claim.copy_id, claim.fence, CopyState.SUSPECT, error="wrong", kind="wrong") for claim in claims]
-    assert len(stage.catalogue.copies.end(ends)) == 2
+    assert len(stage.catalogue.copies.end(ends).copy_ids) == 2
 
     def found(*readable: str) -> int:
         rows = stage.catalogue.copies.due(CopyAction.VERIFY, stage.nodes[0], readable, stage.catalogue.now() + 1)

@@ -29,7 +29,7 @@ def die(stage: Stage, key: str, errors: tuple[str, ...] = ("node gone",)) -> tup
             )
             for claim in claims
         ]
-        assert len(stage.catalogue.copies.end(ends)) == 2
+        assert len(stage.catalogue.copies.end(ends).copy_ids) == 2
     return blob_id, [claim.copy_id for claim in claims]
 
 
@@ -133,7 +133,7 @@ def test_an_acknowledged_letter_that_dies_again_is_back_on_the_list(stage: Stage
         End(claim.copy_id, claim.fence, CopyState.MISSING, error="x", kind="node", dead=True)
         for claim in stage.claim([blob_id])
     ]
-    assert len(stage.catalogue.copies.end(ends)) == 2
+    assert len(stage.catalogue.copies.end(ends).copy_ids) == 2
     assert [letter.copy_id for letter in letters(stage)] == ids
 
 

@@ -164,7 +164,7 @@ def test_an_end_of_work_on_a_row_that_was_doomed_meanwhile_changes_nothing(stage
     _, blob_id, _ = stage.put("a", stored=1)
     claim = stage.claim([blob_id])[0]
     assert apply(stage, Move(look(stage, blob_id), doom=[claim.copy_id]))
-    assert stage.catalogue.copies.end([End(claim.copy_id, claim.fence, STORED)]) == set()
+    assert stage.catalogue.copies.end([End(claim.copy_id, claim.fence, STORED)]).copy_ids == set()
     assert states(stage, blob_id)[claim.node_id] is DOOMED
     assert stage.claim([blob_id], CopyAction.DELETE) == [], "the worker may be putting it: its lease is waited for"
 

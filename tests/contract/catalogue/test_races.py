@@ -125,7 +125,7 @@ def test_an_end_against_a_doom_does_not_bring_the_copy_back(stage: Stage) -> Non
     one, two, _ = race(
         stage.catalogue,
         lambda: stage.catalogue.objects.doom_copies(0),
-        lambda: stage.catalogue.copies.end(ends),
+        lambda: stage.catalogue.copies.end(ends).copy_ids,
         pause_before="UPDATE copies",
     )
     assert (one.value, two.value) == (3, set())
@@ -164,8 +164,8 @@ def test_two_deletes_of_one_copy_end_with_the_row_gone(stage: Stage) -> None:
     ends = [End(claim.copy_id, claim.fence, None) for claim in claims]
     one, two, _ = race(
         stage.catalogue,
-        lambda: stage.catalogue.copies.end(ends),
-        lambda: stage.catalogue.copies.end(ends),
+        lambda: stage.catalogue.copies.end(ends).copy_ids,
+        lambda: stage.catalogue.copies.end(ends).copy_ids,
         pause_before="DELETE FROM copies",
     )
     assert (len(one.value), len(two.value)) == (3, 0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import urllib3
+
 from common.blobstore.base import Deadline
 from common.jobs.base import Queue, TaskName
 from common.jobs.celery import CeleryQueue, list_names
@@ -12,7 +14,7 @@ from common.objects import Preconditions, blob_name
 from common.work import JobKind, JobState, Scope
 from tests.conftest import NodeFactory, QueueFactory
 from tests.integration.workers.plant import BUCKET, Plant
-from tests.servers import wait_until
+from tests.servers import free_port, wait_until
 
 
 def publish(plant: Plant, task: TaskName, *ids: str) -> None:
@@ -43,6 +45,25 @@ def test_copies_are_made_repaired_and_deleted_by_a_worker(plant: Plant) -> None:
     for _ in range(2):  # one sweep dooms the copies, and enqueues them
         publish(plant, TaskName.SWEEP)
     wait_until(lambda: plant.on_nodes(blob) == [None] * 3, 30)
+
+
+def test_a_worker_shows_what_it_counts(plant: Plant) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    plant.env["BOVEDA_WORKER_METRICS"] = address
+    plant.worker()
+    blob, _ = plant.put("a")
+    publish(plant, TaskName.REPLICATE, blob)
+    plant.wait_whole("a")
+
+    def shown() -> list[str]:
+        return urllib3.request("GET", f"http://{address}/metrics").data.decode().splitlines()
+
+    wait_until(lambda: "boveda_commit_to_all_copies_seconds_count 1.0" in shown(), 10)
+    assert 'boveda_copies_ended_total{result="stored"} 2.0' in shown()
+    assert sum(line.startswith("boveda_node_call_seconds_count") and "put" in line for line in shown()) == 3
+    assert [line for line in shown() if line.startswith("boveda_node_seen{")] == [
+        f'boveda_node_seen{{node="node{number}"}} 2.0' for number in (1, 2, 3)
+    ]
 
 
 def somebody_waits(plant: Plant) -> bool:

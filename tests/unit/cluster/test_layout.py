@@ -95,6 +95,15 @@ def test_no_argument_of_any_process_holds_a_secret_and_all_paths_are_absolute(
     assert [spec.name for spec in made.ours] == ["api", "worker1", "worker2", "control", "beat", "flower"]
 
 
+def test_every_worker_shows_what_it_counts_at_an_address_of_its_own(home: Home) -> None:
+    made = plan.make(home, Settings(home=home.path), layout.settle(home, None, "auto"), workers=2)
+    workers = [spec.launch for spec in made.ours if spec.kind == "worker"]
+    assert len({launch.endpoint for launch in workers}) == len(workers) == 3
+    for launch in workers:
+        assert launch.endpoint == f"http://{launch.env['BOVEDA_WORKER_METRICS']}"
+        assert launch.ready == "/metrics"
+
+
 def test_a_program_named_in_the_environment_has_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOVEDA_MINIO", "/nowhere/minio")
     with pytest.raises(ConfigurationError, match="BOVEDA_MINIO"):

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 import structlog
+import urllib3
+from prometheus_client import Counter
 
 from common import telemetry
+from tests.servers import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +83,15 @@ def test_traceback_shows_no_values_of_locals(capsys: pytest.CaptureFixture[str],
     text = capsys.readouterr().err
     assert "ValueError: wrong" in text
     assert "hunter2" not in text
+
+
+def test_a_process_without_an_address_serves_its_metrics_at_one_of_its_own() -> None:
+    port = free_port()
+    Counter("test_served_things", "x").inc(3)
+    telemetry.serve(f"127.0.0.1:{port}")
+    assert b"test_served_things_total 3.0" in urllib3.request("GET", f"http://127.0.0.1:{port}/metrics").data
+    with pytest.raises(OSError, match="in use"):
+        telemetry.serve(f"127.0.0.1:{port}")
 
 
 def test_metrics_of_processes_that_share_a_folder_add_up(tmp_path: Path) -> None:

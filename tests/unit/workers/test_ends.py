@@ -4,12 +4,13 @@ import threading
 from collections.abc import Collection, Sequence
 
 import pytest
+from prometheus_client import REGISTRY
 
 from common.errors import CatalogueUnavailable
 from common.objects import CopyState
-from common.work import End
+from common.work import End, Ended
 from tests.unit.workers.rig import until
-from workers.ends import EndWriter
+from workers.ends import EndWriter, observed
 
 
 class Written:
@@ -103,3 +104,13 @@ def test_ends_of_many_threads_are_all_written_once() -> None:
         thread.join(20)
     assert sorted(number for page in written.pages for number in page) == list(range(1000))
     ends.stop()
+
+
+def test_what_became_whole_is_counted_by_its_age() -> None:
+    def count() -> float:
+        return REGISTRY.get_sample_value("boveda_commit_to_all_copies_seconds_bucket", {"le": "0.2"}) or 0.0
+
+    before = count()
+    write = observed(lambda ends: Ended(frozenset(end.copy_id for end in ends), (0.15, 7.0)))
+    write([end(1)])
+    assert count() == before + 1

@@ -1,0 +1,41 @@
+"""A node dies while Redis is down: every process sees it within ten seconds, and its return as well."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import urllib3
+
+from tests.cluster import Cluster, wait
+
+DOWN, UP = 0.0, 2.0
+SEEN = re.compile(r'^boveda_node_seen\{node="(\w+)"(?:,pid="(\d+)")?\} ([\d.]+)$', re.MULTILINE)
+
+
+def seen(cluster: Cluster, name: str) -> Mapping[str, float]:
+    """The node as each process sees it: the API's by their pids, the workers by their names."""
+    found: dict[str, float] = {}
+    places = {"api": cluster.url} | {worker["name"]: worker["endpoint"] for worker in cluster.processes("worker")}
+    for place, url in places.items():
+        text = urllib3.request("GET", f"{url}/metrics", retries=False).data.decode()
+        found |= {f"{place} {pid}".strip(): float(value) for node, pid, value in SEEN.findall(text) if node == name}
+    return found
+
+
+def test_a_killed_node_is_seen_down_by_every_process_though_redis_is_down_too(cluster: Cluster) -> None:
+    workers = len(cluster.processes("worker"))
+    assert set(seen(cluster, "node2").values()) == {UP}
+    cluster.act("kill", "queue")
+    cluster.act("kill", "node2")
+    took = wait(lambda: set(seen(cluster, "node2").values()) == {DOWN}, 10, "all processes see it down")
+    assert took < 10
+    assert len(seen(cluster, "node2")) == 3 + workers, "three API processes and the workers"
+    wait(lambda: cluster.states()["node2"] == "down", 10 - took, "the shared verdict")
+    assert set(seen(cluster, "node1").values()) == {UP}
+    assert cluster.put("without-both", b"x").status == 201
+
+    cluster.act("start", "node2")
+    wait(lambda: set(seen(cluster, "node2").values()) == {UP}, 15, "all processes see it up again")
+    cluster.act("start", "queue")
+    cluster.wait_converged()
