@@ -27,7 +27,9 @@ FAMILIES: Final[Mapping[str, Mapping[str, Lazy]]] = {
     "Embedded cluster": {
         "up": Lazy("cli.cluster.commands", "up", "Start the embedded cluster."),
         "down": Lazy("cli.cluster.commands", "down", "Stop it; --wipe deletes its data too."),
-        "cluster": Lazy("cli.cluster.commands", "cluster", "Show what runs; stop, start, kill one process."),
+        "cluster": Lazy(
+            "cli.cluster.commands", "cluster", "Show what runs; stop, start, kill one process; add a node."
+        ),
     },
     "Objects": {
         "put": Lazy("cli.transfer", "put", "Store files."),

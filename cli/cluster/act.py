@@ -8,10 +8,10 @@ from collections.abc import Callable
 from cli.cluster import control, ready, state
 from cli.cluster.control import Action
 from cli.cluster.home import Home
-from cli.cluster.state import Row
+from cli.cluster.state import ClusterState, Row
 from common.errors import NotFound, Unavailable
 
-_STARTED_SECONDS, _STOPPED_SECONDS = 30.0, 15.0
+STARTED_SECONDS, _STOPPED_SECONDS = 30.0, 15.0
 _POLL = 0.05
 
 
@@ -29,7 +29,7 @@ def start(home: Home, name: str, hostname: str | None) -> Row:
     if row.endpoint:
         endpoint, path = row.endpoint, row.ready
         called = hostname if row.kind == "api" else None
-        wait(lambda: ready.answers(endpoint, path, called), _STARTED_SECONDS, f"{name} does not serve")
+        wait(lambda: ready.answers(endpoint, path, called), STARTED_SECONDS, f"{name} does not serve")
     return now(home, name)
 
 
@@ -51,13 +51,25 @@ def wait(condition: Callable[[], bool], seconds: float, what: str) -> None:
         time.sleep(_POLL)
 
 
-def _ask(home: Home, action: Action, name: str) -> Row:
+def running(home: Home) -> ClusterState:
+    """What the supervisor has written; Unavailable if none runs."""
     found = state.read(home)
     if found is None or found.supervisor is None or not found.supervisor.alive():
         raise Unavailable(f"no cluster runs in {home.path} (`boveda up` starts one)")
+    return found
+
+
+def row_of(found: ClusterState, name: str) -> Row:
+    """NotFound, with the names there are."""
     row = next((row for row in found.rows if row.name == name and row.kind != "setup"), None)
     if row is None:
         names = ", ".join(row.name for row in found.rows)
         raise NotFound(f"no process is called {name} here; there are {names}")
+    return row
+
+
+def _ask(home: Home, action: Action, name: str) -> Row:
+    found = running(home)
+    row = row_of(found, name)
     control.ask(found.control, action, name)
     return row

@@ -7,7 +7,7 @@ import sys
 import click
 
 from cli import output
-from cli.cluster import act, state, stop
+from cli.cluster import act, joining, state, stop
 from cli.cluster.home import Home
 from cli.cluster.layout import DEFAULT_NODES
 from cli.cluster.plan import own_url
@@ -75,7 +75,7 @@ class _Group(click.Group):
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, for scripts.")
 @click.pass_context
 def cluster(context: click.Context, as_json: bool) -> None:
-    """Show what runs; stop, start or kill one process of it."""
+    """Show what runs; stop, start or kill one process of it; add a storage node, or take one away."""
     if context.invoked_subcommand is not None:
         return
     config = settings.load()
@@ -136,3 +136,7 @@ def _answer(row: Row, as_json: bool) -> None:
         output.document(document)
     else:
         click.echo(f"{row.name}: " + (f"running (pid {document['pid']})" if document["pid"] else "stopped"))
+
+
+cluster.add_command(joining.add)
+cluster.add_command(joining.remove)

@@ -14,8 +14,8 @@ from typing import Final, Literal
 
 from common.errors import NotAllowed, Unavailable
 
-Action = Literal["stop", "start", "kill"]
-ACTIONS: Final[tuple[Action, ...]] = ("stop", "start", "kill")
+Action = Literal["stop", "start", "kill", "add", "remove"]
+ACTIONS: Final[tuple[Action, ...]] = ("stop", "start", "kill", "add", "remove")
 _ANSWER_SECONDS, _REQUEST_SECONDS = 5.0, 0.5
 _LONGEST = 4096
 

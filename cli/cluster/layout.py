@@ -6,17 +6,20 @@ A second start finds nodes where the catalogue knows them. A port that somebody 
 from __future__ import annotations
 
 import json
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import count, islice
 
 from cli.cluster import ports, private, servers
 from cli.cluster.home import Home
 from cli.cluster.servers import Credentials, NodeKind
-from common.errors import ConfigurationError
+from common.errors import ConfigurationError, NotAllowed
 
 BUCKET = "boveda"
 DEFAULT_NODES = 3
+_NAME = re.compile(r"node[1-9][0-9]{0,3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,37 @@ def read(home: Home) -> Layout | None:
 def settle(home: Home, nodes: int | None, kind: str) -> Layout:
     """The layout of this start, written to the home with the nodes' credentials and the list that migration reads."""
     old = read(home) or Layout({}, 0, secrets.token_hex(24))
-    layout = _with_free_ports(_with_nodes(old, nodes, kind))
+    layout = _with_free_ports(_with_nodes(home, old, nodes, kind))
+    _write(home, layout)
+    return layout
+
+
+def add(home: Home, name: str) -> Layout:
+    """One node more, of the kind of the others, while these run. NotAllowed if there is one of that name."""
+    old = read(home)
+    if old is None or not _NAME.fullmatch(name) or name in old.nodes:
+        raise NotAllowed("NAME", f"{name} cannot be added here")
+    kind, _ = servers.choose_node(next((place.kind for place in old.nodes.values()), "auto"))
+    place = NodePlace(kind, ports.pick(servers.PORTS[kind], old.used()))
+    layout = replace(old, nodes={**old.nodes, name: place})
+    _write(home, layout)
+    return layout
+
+
+def forget(home: Home, name: str) -> None:
+    """The next start knows nothing of this node; its data stay."""
+    old = read(home)
+    if old is not None and name in old.nodes:
+        _write(home, replace(old, nodes={other: place for other, place in old.nodes.items() if other != name}))
+
+
+def next_names(home: Home, taken: Iterable[str]) -> Iterator[str]:
+    """Names for nodes to come. A folder that a node left behind is not given to another."""
+    there = set(taken)
+    return (name for name in map("node{}".format, count(1)) if name not in there and not home.node(name).exists())
+
+
+def _write(home: Home, layout: Layout) -> None:
     private.write(home.layout, json.dumps(asdict(layout), indent=2) + "\n")
     for name in layout.nodes:
         if not (home.credentials / f"{name}.json").exists():
@@ -62,7 +95,6 @@ def settle(home: Home, nodes: int | None, kind: str) -> Layout:
         for name, place in layout.nodes.items()
     ]
     private.write(home.nodes_file, json.dumps(entries, indent=2) + "\n")
-    return layout
 
 
 def credentials(home: Home, name: str) -> Credentials:
@@ -70,20 +102,20 @@ def credentials(home: Home, name: str) -> Credentials:
     return Credentials(document["access_key"], document["secret_key"])
 
 
-def _with_nodes(layout: Layout, count: int | None, kind: str) -> Layout:
+def _with_nodes(home: Home, layout: Layout, number: int | None, kind: str) -> Layout:
     there = len(layout.nodes)
-    if count is not None and count < there:
+    if number is not None and number < there:
         raise ConfigurationError(
             f"this home has {there} nodes with data on them; --nodes can add to them, not take away"
         )
     if kind != "auto" and any(place.kind != kind for place in layout.nodes.values()):
         raise ConfigurationError(f"this home's nodes are not of the kind {kind}, and their data cannot be read by it")
-    wanted = count or there or DEFAULT_NODES
+    wanted = number or there or DEFAULT_NODES
     if wanted == there:
         return layout
     # Nodes that come later are of the kind of the first.
     chosen, _ = servers.choose_node(next((place.kind for place in layout.nodes.values()), kind))
-    added = {f"node{number}": NodePlace(chosen, []) for number in range(there + 1, wanted + 1)}
+    added = {name: NodePlace(chosen, []) for name in islice(next_names(home, layout.nodes), wanted - there)}
     return replace(layout, nodes={**layout.nodes, **added})
 
 
@@ -97,8 +129,8 @@ def _with_free_ports(layout: Layout) -> Layout:
     return replace(layout, queue_port=queue)
 
 
-def _free(wanted: list[int], count: int, used: list[int]) -> list[int]:
+def _free(wanted: list[int], number: int, used: list[int]) -> list[int]:
     """The ports of before where they are still free, others in place of the rest."""
-    kept = [port if ports.is_free(port) else 0 for port in wanted] or [0] * count
+    kept = [port if ports.is_free(port) else 0 for port in wanted] or [0] * number
     fresh = iter(ports.pick(kept.count(0), used))
     return [port or next(fresh) for port in kept]

@@ -49,7 +49,7 @@ class Plan:
 
 def make(home: Home, settings: Settings, places: Layout, workers: int) -> Plan:
     """The plan of this start. ConfigurationError if a server's program is not there."""
-    nodes = [_node(home, places, name) for name in places.nodes]
+    nodes = [node(home, places, name) for name in places.nodes]
     environment = _environment(home, settings, places)
     return Plan(
         home=home,
@@ -71,7 +71,7 @@ def replace_host(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _node(home: Home, places: Layout, name: str) -> Spec:
+def node(home: Home, places: Layout, name: str) -> Spec:
     place = places.nodes[name]
     _, program = servers.choose_node(place.kind)
     launch = servers.node(place.kind, program, home.node(name), place.ports, layout.credentials(home, name))

@@ -22,13 +22,14 @@ from contextlib import suppress
 from types import FrameType
 from typing import Protocol
 
-from cli.cluster import ready, state
+from cli.cluster import layout, ready, state
 from cli.cluster.child import Child, State
 from cli.cluster.control import ACTIONS, Listener, Request
 from cli.cluster.lockwatch import stuck_holder
-from cli.cluster.plan import Kind, Plan, Spec
+from cli.cluster.plan import Kind, Plan, Spec, node
 from cli.cluster.processes import Identity, session_of
 from cli.cluster.state import ClusterState, Row
+from common.errors import BovedaError
 
 _TICK = 0.1
 _SERVERS_SECONDS = 20.0
@@ -56,7 +57,7 @@ class Supervisor:
         self._servers = [Child(spec) for spec in plan.servers]
         self._setup = [Child(spec, restart=False) for spec in plan.setup]
         self._ours = [Child(spec) for spec in plan.ours]
-        self._children = {child.spec.name: child for child in (*self._servers, *self._ours)}
+        self._children: dict[str, Child] = {child.spec.name: child for child in (*self._servers, *self._ours)}
         self._asked_at = 0.0
         self._exit = 0
         self._control = ""
@@ -169,10 +170,14 @@ class Supervisor:
 
     def _handle(self, request: Request) -> str:
         child = self._children.get(request.name)
-        if child is None or request.action not in ACTIONS:
+        if request.action not in ACTIONS or (child is None) != (request.action == "add"):
             return "no such process or action"
         if self._asked_at:
             return "the cluster is ending"
+        if child is None:
+            return self._add(request.name)
+        if request.action == "remove":
+            return self._remove(child)
         if request.action == "start":
             if child.state is State.ENDING:
                 return f"{request.name} is still ending; try again"
@@ -182,6 +187,36 @@ class Supervisor:
             self._tell(child, child.poll())
         self._write(Identity.of(os.getpid()))
         return ""
+
+    def _add(self, name: str) -> str:
+        """A storage node more, here and at each start to come."""
+        home = self._plan.home
+        try:
+            spec = node(home, layout.add(home, name), name)
+        except (BovedaError, OSError) as error:
+            return str(error)
+        child = Child(spec)
+        nodes = sum(server.spec.kind == "node" for server in self._servers)
+        self._servers.insert(nodes, child)
+        self._tell(child, child.start())
+        self._enlist()
+        return ""
+
+    def _remove(self, child: Child) -> str:
+        """A storage node less. What it has on disk stays."""
+        if child.spec.kind != "node" or child.state is not State.DOWN:
+            return f"{child.spec.name} is no storage node that was stopped"
+        try:
+            layout.forget(self._plan.home, child.spec.name)
+        except (BovedaError, OSError) as error:
+            return str(error)
+        self._servers.remove(child)
+        self._enlist()
+        return ""
+
+    def _enlist(self) -> None:
+        self._children = {child.spec.name: child for child in (*self._servers, *self._ours)}
+        self._write(Identity.of(os.getpid()))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

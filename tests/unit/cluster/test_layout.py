@@ -11,7 +11,7 @@ import pytest
 
 from cli.cluster import layout, plan, ports, servers
 from cli.cluster.home import Home
-from common.errors import ConfigurationError
+from common.errors import ConfigurationError, NotAllowed
 from common.settings import Settings
 
 
@@ -61,6 +61,42 @@ def test_nodes_can_be_added_and_not_taken_away_and_do_not_change_their_kind(home
         layout.settle(home, 3, "auto")
     with pytest.raises(ConfigurationError, match="not of the kind"):
         layout.settle(home, None, "seaweedfs")
+
+
+def test_a_node_joins_without_a_change_to_those_that_run(home: Home) -> None:
+    first = layout.settle(home, None, "auto")
+    with socket.socket() as running:
+        running.bind(("127.0.0.1", first.nodes["node1"].ports[0]))
+        running.listen()
+        more = layout.add(home, "node4")
+    assert {name: more.nodes[name] for name in first.nodes} == first.nodes
+    assert len(set(more.used())) == len(more.used()) == 9
+    assert (more.nodes["node4"].kind, more.queue_port) == ("minio", first.queue_port)
+    assert (home.credentials / "node4.json").stat().st_mode & 0o077 == 0
+    assert [entry["name"] for entry in json.loads(home.nodes_file.read_text())] == list(more.nodes)
+    assert layout.settle(home, None, "auto") == more
+
+
+@pytest.mark.parametrize("name", ["node1", "node", "node0", "queue", "../x", "node4/../x"])
+def test_a_name_that_is_taken_or_no_nodes_does_not_join(home: Home, name: str) -> None:
+    first = layout.settle(home, None, "auto")
+    with pytest.raises(NotAllowed):
+        layout.add(home, name)
+    assert layout.read(home) == first
+
+
+def test_a_node_that_left_is_not_started_again_and_its_folder_is_not_given_to_another(home: Home) -> None:
+    layout.settle(home, None, "auto")
+    home.node("node2").mkdir(parents=True)
+    layout.forget(home, "node2")
+    layout.forget(home, "node2")
+    assert list(layout.settle(home, None, "auto").nodes) == ["node1", "node3"]
+    assert [entry["name"] for entry in json.loads(home.nodes_file.read_text())] == ["node1", "node3"]
+    names = layout.next_names(home, ["node1", "node3"])
+    assert (next(names), next(names)) == ("node4", "node5")
+    assert list(layout.settle(home, 4, "auto").nodes) == ["node1", "node3", "node4", "node5"]
+    home.node("node2").rmdir()
+    assert next(layout.next_names(home, ["node1", "node3"])) == "node2"
 
 
 def test_every_file_with_a_secret_is_its_owners(home: Home) -> None:

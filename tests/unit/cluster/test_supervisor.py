@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.cluster import control, state
+from cli.cluster import control, layout, state
 from cli.cluster.home import Home, HomeLock
 from cli.cluster.lockwatch import stuck_holder
 from cli.cluster.plan import Plan, Spec
@@ -158,6 +158,58 @@ def test_what_dies_comes_back_and_what_was_stopped_or_killed_does_not(run: Run) 
         run.ask("stop", "nobody")
     with pytest.raises(NotAllowed):
         run.ask("dance", "worker1")
+
+
+def test_a_storage_node_joins_and_leaves_while_the_others_run(
+    plan: Plan, start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "minio"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("BOVEDA_MINIO", str(program))
+    layout.settle(plan.home, 1, "minio")
+    run = start(plan)
+    until(lambda: "up at" in run.log)
+    before = {name: run.pid(name) for name in run.rows}
+    run.ask("add", "node2")
+    until(lambda: run.pid("node2") is not None)
+    assert set(run.rows) == {*before, "node2"}
+    row = run.rows["node2"]
+    assert (row.kind, row.bucket) == ("node", layout.BUCKET)
+    assert row.credentials is not None
+    assert Path(row.credentials).exists()
+    for action, name in (("add", "node2"), ("add", "api"), ("add", "../x"), ("remove", "node2"), ("remove", "node9")):
+        with pytest.raises(NotAllowed):  # there already, no node's name, still running, not there
+            run.ask(action, name)
+    run.ask("stop", "worker1")
+    until(lambda: run.pid("worker1") is None)
+    with pytest.raises(NotAllowed):
+        run.ask("remove", "worker1")
+    run.ask("stop", "node2")
+    until(lambda: run.pid("node2") is None)
+    run.ask("remove", "node2")
+    assert "node2" not in run.rows
+    known = layout.read(plan.home)
+    assert known is not None
+    assert list(known.nodes) == ["node1"]
+    assert {name: run.pid(name) for name in run.rows} == before | {"worker1": None}
+
+
+def test_a_storage_node_that_joined_ends_with_the_cluster(
+    plan: Plan, start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "minio"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("BOVEDA_MINIO", str(program))
+    layout.settle(plan.home, 1, "minio")
+    run = start(plan)
+    until(lambda: "up at" in run.log)
+    run.ask("add", "node2")
+    until(lambda: run.pid("node2") is not None)
+    pid = run.pid("node2")
+    assert run.end() == 0
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_nothing_of_ours_is_started_when_what_must_be_done_first_fails(plan: Plan, start: Start) -> None:
