@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from flask import Response
 
 from api.losing_nodes import Preview
 from common.catalogue.base import NodeTotals
-from common.objects import Bucket, Node, NodeHealth, NodeMode, Protection, Version, blob_name, rfc3339
+from common.objects import Bucket, Node, Protection, Version, blob_name, rfc3339
 from common.work import CopyDetail, DeadLetter, Failure, Job
 
 Document = dict[str, object]
@@ -76,7 +76,7 @@ def copy_document(copy: CopyDetail, names: Mapping[str, Node]) -> Document:
 
 
 def node_document(node: Node, totals: NodeTotals | None, empty: bool) -> Document:
-    """`state` shows the mode unless it is active, else the health. `empty`: drained, and no copy row is left on it."""
+    """`empty`: drained, and no copy row is left on it."""
     totals = totals or NodeTotals(0, 0, 0)
     return {
         "name": node.spec.name,
@@ -86,7 +86,7 @@ def node_document(node: Node, totals: NodeTotals | None, empty: bool) -> Documen
         "mode": node.mode.value,
         "mode_until": rfc3339(node.mode_until),
         "health": node.health.value,
-        "state": (node.health if node.mode is NodeMode.ACTIVE else node.mode).value,
+        "state": node.state,
         "writable": node.writable,
         "copies": totals.copies,
         "bytes": totals.bytes,
@@ -141,11 +141,3 @@ def dead_letter_document(letter: DeadLetter) -> Document:
 
 def _failure(failure: Failure | None) -> Document | None:
     return None if failure is None else {"error": failure.error, "kind": failure.kind, "at": rfc3339(failure.at)}
-
-
-def node_alerts(nodes: Sequence[Node]) -> list[Document]:
-    return [
-        {"name": f"node-{node.health.value}", "since": rfc3339(node.since), "detail": f"node {node.spec.name}"}
-        for node in nodes
-        if node.health in (NodeHealth.DOWN, NodeHealth.FOREIGN) and node.mode is not NodeMode.RETIRED
-    ]

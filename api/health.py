@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from flask import Blueprint, Response, g
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from api.documents import Document, answer, node_alerts
+from api.alerts import alerts
+from api.documents import answer
 from api.errors import PROBLEM, Answer, problem
 from api.openapi import documented
 from api.processes import Processes
@@ -16,7 +18,7 @@ from api.schemas import Alive, Ready, Status
 from api.services import Services, services
 from common import telemetry
 from common.catalogue.base import StatusCounts
-from common.errors import BovedaError, CatalogueUnavailable, QueueUnavailable, Unavailable
+from common.errors import BovedaError, CatalogueUnavailable, Unavailable
 
 blueprint = Blueprint("health", __name__)
 
@@ -62,46 +64,23 @@ def status() -> Response:
     parts = services()
     counts = parts.catalogue.status()
     rows = parts.catalogue.nodes.all()
-    queues = _queues(parts)
-    health: dict[str, int] = {}
-    for node in rows:
-        health[node.health.value] = health.get(node.health.value, 0) + 1
+    looked = parts.standing.now()
     return answer(
         {
-            "nodes": health,
+            "nodes": dict(Counter(node.state for node in rows)),
             "objects": dict(counts.objects),
             "copies": _copies(counts),
             "oldest_unprotected": counts.oldest_unprotected,
-            "queues": queues,
+            "queues": looked.depths,
             "dead_letters": counts.dead_letters,
             "jobs_open": counts.jobs_open,
-            "alerts": node_alerts(rows) + list(_alerts(parts, counts, queues)),
+            "alerts": list(alerts(rows, counts, looked)),
         }
     )
 
 
 def _copies(counts: StatusCounts) -> dict[str, int]:
     return {"missing": counts.copies_missing, "suspect": counts.copies_suspect, "doomed": counts.copies_doomed}
-
-
-def _queues(parts: Services) -> dict[str, int] | None:
-    try:
-        return parts.queue.depths()
-    except QueueUnavailable:
-        return None
-
-
-def _alerts(parts: Services, counts: StatusCounts, queues: dict[str, int] | None) -> Iterator[Document]:
-    if queues is None:
-        yield {"name": "queue-unavailable", "since": None, "detail": "uploads go on; copies wait for the queue"}
-    if counts.dead_letters:
-        yield {"name": "dead-letters", "since": None, "detail": f"{counts.dead_letters} copies need a look"}
-    if counts.objects.get("unavailable"):
-        yield {"name": "objects-unavailable", "since": None, "detail": f"{counts.objects['unavailable']} objects"}
-    try:
-        parts.keys.active()
-    except Unavailable as error:
-        yield {"name": "keys-unavailable", "since": None, "detail": error.detail}
 
 
 @blueprint.get("/metrics")
@@ -124,7 +103,7 @@ class _Store(Collector):
             up.add_metric(["catalogue"], 1)
         except BovedaError:
             up.add_metric(["catalogue"], 0)
-        queues = _queues(self._parts)
+        queues = self._parts.standing.now().depths
         up.add_metric(["queue"], 0 if queues is None else 1)
         depth = GaugeMetricFamily("boveda_queue_messages", "Messages waiting", labels=["queue"])
         for name, count in (queues or {}).items():

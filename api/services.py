@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from flask import current_app
 
+from api.standing import Standing
 from common.catalogue.base import Catalogue
 from common.crypto.keyring import KeyProvider
 from common.jobs.base import Enqueuer, JobQueue
@@ -44,6 +45,7 @@ class Services:
     keys: KeyProvider
     queue: JobQueue
     enqueuer: Enqueuer
+    standing: Standing
     store: StoreObject
     fetch: FetchObject
     delete: DeleteObject

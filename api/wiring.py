@@ -14,6 +14,7 @@ from api.delete_object import DeleteObject
 from api.fetch_object import FetchObject
 from api.registered_keys import RegisteredKeys
 from api.services import Services
+from api.standing import Standing
 from api.store_object import StoreObject
 from common.catalogue.sql import open_catalogue
 from common.crypto.keyring import FileKeyring
@@ -30,6 +31,7 @@ def build(settings: Settings) -> Services:
     queue = CeleryQueue(settings.redis_url.get_secret_value())
     enqueuer = BufferedEnqueuer(queue)
     store = StoreObject(catalogue, nodes, keys, enqueuer, settings)
+    standing = Standing(queue, keys)
     fetch = FetchObject(catalogue, nodes, keys, enqueuer)
     guard = Guard(settings, catalogue.tokens)
 
@@ -37,8 +39,10 @@ def build(settings: Settings) -> Services:
         guard.start()
         nodes.start()
         enqueuer.start()
+        standing.start()
 
     def stop() -> None:
+        standing.stop()
         nodes.stop()
         store.close()
         fetch.close()
@@ -52,6 +56,7 @@ def build(settings: Settings) -> Services:
         keys=keys,
         queue=queue,
         enqueuer=enqueuer,
+        standing=standing,
         store=store,
         fetch=fetch,
         delete=DeleteObject(catalogue),

@@ -34,10 +34,11 @@ def list_nodes(as_json: bool) -> None:
     if as_json:
         document(found)
     else:
-        columns(_rows(found["nodes"]))
+        columns(rows_of(found["nodes"]))
 
 
-def _rows(found: Sequence[Any]) -> Sequence[Sequence[object]]:
+def rows_of(found: Sequence[Any]) -> Sequence[Sequence[object]]:
+    """A table of the nodes, with its headings."""
     rows: list[Sequence[object]] = [("NODE", "STATE", "COPIES", "BYTES", "MISSING", "LAST SEEN", "LAST ERROR")]
     for node in found:
         state = node["state"] if node["writable"] else f"{node['state']}, not writable"

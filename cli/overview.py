@@ -12,6 +12,7 @@ import click
 
 from cli.command import ClientCommand
 from cli.http import Client, connect
+from cli.nodes import rows_of
 from cli.output import age, columns, document
 from common.errors import Unavailable
 
@@ -24,9 +25,11 @@ CLEAR = "\x1b[H\x1b[2J"
 def status(watch: bool, as_json: bool) -> None:
     """Show nodes, objects by state, work that waits, and alerts. `--watch --json` writes one document a line."""
     client = connect()
+    if not watch and as_json:
+        document(client.json("GET", "/v1/status"))
+        return
     if not watch:
-        show = document if as_json else _show_status
-        show(client.json("GET", "/v1/status"))
+        _show(*_look(client))
         return
     while True:
         _turn(client, as_json)
@@ -40,19 +43,23 @@ def _turn(client: Client, as_json: bool) -> None:
         return
     terminal = sys.stdout.isatty()
     try:
-        found = client.json("GET", "/v1/status")
+        found, nodes = _look(client)
     except Unavailable as error:
         if not terminal:
             raise
         click.echo(f"{CLEAR}{error.detail}")
         return
     click.echo(CLEAR if terminal else "", nl=not terminal)
-    _show_status(found)
+    _show(found, nodes)
 
 
-def _show_status(found: Any) -> None:
+def _look(client: Client) -> tuple[Any, Sequence[Any]]:
+    return client.json("GET", "/v1/status"), client.json("GET", "/v1/nodes")["nodes"]
+
+
+def _show(found: Any, nodes: Sequence[Any]) -> None:
     sections: dict[str, Sequence[Sequence[object]]] = {
-        "Nodes": list(found["nodes"].items()),
+        "Nodes": rows_of(nodes),
         "Objects": list(found["objects"].items()),
         "Work": _work_rows(found),
         "Alerts": [(alert["name"], alert["since"], alert["detail"]) for alert in found["alerts"]],

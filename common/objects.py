@@ -317,6 +317,11 @@ class Node:
     last_error: str | None
 
     @property
+    def state(self) -> str:
+        """What is shown: the mode unless it is active, else the health."""
+        return (self.health if self.mode is NodeMode.ACTIVE else self.mode).value
+
+    @property
     def takes_new_copies(self) -> bool:
         return self.mode is NodeMode.ACTIVE and self.health in (NodeHealth.UP, NodeHealth.SUSPECT) and self.writable
 

@@ -72,7 +72,9 @@ class NodeTotals:
 
 @dataclass(frozen=True, slots=True)
 class StatusCounts:
-    """objects: how many in each shown state. oldest_unprotected: age in seconds of the oldest one not protected."""
+    """objects: how many in each shown state. oldest_unprotected: age in seconds of the oldest one not protected.
+    dead_letters: those nobody acknowledged; dead_since: when the oldest of them became one.
+    """
 
     objects: Mapping[str, int]
     copies_missing: int
@@ -80,6 +82,7 @@ class StatusCounts:
     copies_doomed: int
     oldest_unprotected: float | None
     dead_letters: int
+    dead_since: float | None
     jobs_open: int
 
 

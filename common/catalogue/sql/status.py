@@ -47,6 +47,9 @@ _WAITING = (
     .where(IS_WAITING, or_(versions.c.state == "current", copies.c.state == "doomed"))
     .group_by(copies.c.state)
 )
+_DEAD = select(func.count(), func.min(copies.c.dead_at)).where(
+    copies.c.dead_at.is_not(None), copies.c.acknowledged_at.is_(None)
+)
 
 
 def status(database: Database) -> StatusCounts:
@@ -62,18 +65,15 @@ def status(database: Database) -> StatusCounts:
                 oldest = created if oldest is None else min(oldest, created)
         states[ObjectState.PROTECTED] += max(0, total - sum(states.values()))
         waiting: dict[str, int] = dict(connection.execute(_WAITING).all())
-        dead = (
-            select(func.count())
-            .select_from(copies)
-            .where(copies.c.dead_at.is_not(None), copies.c.acknowledged_at.is_(None))
-        )
+        dead, dead_since = connection.execute(_DEAD).one()
         return StatusCounts(
             objects={state.value: states.get(state, 0) for state in ObjectState},
             copies_missing=waiting.get("missing", 0),
             copies_suspect=waiting.get("suspect", 0),
             copies_doomed=waiting.get("doomed", 0),
             oldest_unprotected=None if oldest is None else max(0.0, now - oldest),
-            dead_letters=connection.execute(dead).scalar_one(),
+            dead_letters=dead,
+            dead_since=dead_since,
             jobs_open=connection.execute(
                 select(func.count()).select_from(jobs).where(jobs.c.state.in_(OPEN))
             ).scalar_one(),

@@ -18,6 +18,7 @@ from api.delete_object import DeleteObject
 from api.fetch_object import FetchObject
 from api.registered_keys import RegisteredKeys
 from api.services import Services
+from api.standing import Standing
 from api.store_object import StoreObject
 from common.blobstore.base import background
 from common.blobstore.memory import MemoryStore
@@ -147,6 +148,7 @@ class ApiWorld:
             keys=keys,
             queue=self.queue,
             enqueuer=enqueuer,
+            standing=Standing(self.queue, keys),
             store=self.store,
             fetch=FetchObject(self.catalogue, self.nodes, keys, enqueuer),
             delete=DeleteObject(self.catalogue),

@@ -1,0 +1,28 @@
+"""What needs a person's eye now, each with the moment since when, where one is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from api.documents import Document
+from api.standing import Looked
+from common.catalogue.base import StatusCounts
+from common.objects import Node, NodeHealth, NodeMode, rfc3339
+
+
+def alerts(nodes: Sequence[Node], counts: StatusCounts, looked: Looked) -> Iterator[Document]:
+    for node in nodes:
+        if node.health in (NodeHealth.DOWN, NodeHealth.FOREIGN) and node.mode is not NodeMode.RETIRED:
+            yield _alert(f"node-{node.health.value}", node.since, f"node {node.spec.name}")
+    if looked.depths is None:
+        yield _alert("queue-unavailable", looked.queue_away_since, "uploads go on; copies wait for the queue")
+    if counts.dead_letters:
+        yield _alert("dead-letters", counts.dead_since, f"{counts.dead_letters} copies need a look")
+    if counts.objects.get("unavailable"):
+        yield _alert("objects-unavailable", None, f"{counts.objects['unavailable']} objects")
+    if looked.keys_away is not None:
+        yield _alert("keys-unavailable", looked.keys_away_since, looked.keys_away)
+
+
+def _alert(name: str, since: float | None, detail: str) -> Document:
+    return {"name": name, "since": rfc3339(since), "detail": detail}

@@ -1,0 +1,100 @@
+"""Alerts say since when: what this process finds away is dated from its first failed look to the first good one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+
+from api.alerts import alerts
+from api.standing import Looked, Standing
+from common.catalogue.base import StatusCounts
+from common.errors import QueueUnavailable
+from common.jobs.memory import MemoryQueue
+from common.objects import Node, NodeHealth, NodeMode, NodeSpec
+from tests.unit.api.world import MemoryKeys
+
+WELL = Looked({"replicate": 1}, None, None, None)
+NOTHING = StatusCounts({}, 0, 0, 0, None, 0, None, 0)
+
+
+class Queue(MemoryQueue):
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+        self.looks = 0
+        self.looked = threading.Event()
+
+    def depths(self) -> dict[str, int]:
+        self.looks += 1
+        self.looked.set()
+        if self.away:
+            raise QueueUnavailable("away")
+        return super().depths()
+
+
+def test_what_is_away_is_dated_from_the_first_look_that_found_it_so() -> None:
+    queue, keys, time = Queue(), MemoryKeys(), [100.0]
+    standing = Standing(queue, keys, lambda: time[0])
+    assert standing.look().queue_away_since is None
+    seen = []
+    for now, queue_away, keys_away in (
+        (110.0, True, False),
+        (120.0, True, True),
+        (130.0, False, True),
+        (140.0, True, False),
+    ):
+        time[0], queue.away, keys.away = now, queue_away, keys_away
+        looked = standing.look()
+        seen.append((looked.depths is None, looked.queue_away_since, looked.keys_away, looked.keys_away_since))
+    assert seen == [
+        (True, 110.0, None, None),
+        (True, 110.0, "there is no usable key", 120.0),
+        (False, None, "there is no usable key", 120.0),
+        (True, 140.0, None, None),
+    ]
+
+
+def test_with_its_thread_nobody_who_asks_waits_for_the_queue() -> None:
+    queue = Queue()
+    standing = Standing(queue, MemoryKeys())
+    standing.start()
+    assert queue.looked.wait(5)
+    while standing.now() is not standing._last:
+        continue
+    looks = queue.looks
+    for _ in range(100):
+        standing.now()
+    standing.stop()
+    assert queue.looks <= looks + 1
+
+
+def node(name: str, health: NodeHealth, mode: NodeMode = NodeMode.ACTIVE) -> Node:
+    return Node(name, NodeSpec(name, "http://h", "b", name), mode, None, True, "known", 1, health, 50.0, None, None)
+
+
+def names(*nodes: Node, counts: StatusCounts = NOTHING, looked: Looked = WELL) -> Mapping[object, object]:
+    return {alert["name"]: alert["since"] for alert in alerts(nodes, counts, looked)}
+
+
+def test_all_is_well_is_no_alert() -> None:
+    assert names(node("a", NodeHealth.UP), node("b", NodeHealth.SUSPECT)) == {}
+
+
+def test_a_node_that_is_away_is_one_since_it_is_unless_it_was_given_up() -> None:
+    assert names(node("a", NodeHealth.DOWN)) == {"node-down": "1970-01-01T00:00:50.000000Z"}
+    assert names(node("a", NodeHealth.DOWN, NodeMode.PAUSED)) == {"node-down": "1970-01-01T00:00:50.000000Z"}
+    assert names(node("a", NodeHealth.FOREIGN)) == {"node-foreign": "1970-01-01T00:00:50.000000Z"}
+    assert names(node("a", NodeHealth.DOWN, NodeMode.RETIRED)) == {}
+
+
+def test_dead_letters_are_one_since_the_oldest_and_unavailable_objects_without_a_time() -> None:
+    counts = replace(NOTHING, dead_letters=2, dead_since=60.0, objects={"unavailable": 3})
+    assert names(counts=counts) == {"dead-letters": "1970-01-01T00:01:00.000000Z", "objects-unavailable": None}
+
+
+def test_queue_and_keys_are_one_since_this_process_found_them_away() -> None:
+    assert names(looked=Looked(None, 70.0, "no key", 80.0)) == {
+        "queue-unavailable": "1970-01-01T00:01:10.000000Z",
+        "keys-unavailable": "1970-01-01T00:01:20.000000Z",
+    }
