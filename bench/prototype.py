@@ -19,18 +19,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import click
-import urllib3
 from minio import Minio
 from rich.console import Console
 from rich.table import Table
 
 from bench.cluster import Running, running_cluster
+from bench.healing import Lag, copy_lag
 
 SIZE = 16 * 1024
 REQUESTS = 1000
@@ -116,36 +115,6 @@ class RawNode:
         return wrk(self.endpoint, "GET", self._gets, None)
 
 
-def copy_lag(url: str, body: bytes) -> list[float]:
-    """Seconds from each upload's commit to its last copy, at LAG_RATE uploads a second; read from the copy rows."""
-    http = urllib3.PoolManager(retries=False)
-    committed: dict[str, float] = {}
-    start = time.monotonic()
-    for number in range(LAG_UPLOADS):
-        name = f"lag-{number:04}"
-        time.sleep(max(0.0, start + number / LAG_RATE - time.monotonic()))
-        answer = http.request("PUT", f"{url}/v1/buckets/archivos/objects/{name}", body=body)
-        if answer.status not in (200, 201):
-            raise click.ClickException(f"upload of {name} answered {answer.status}")
-        committed[name] = _seconds(answer.json()["created_at"])
-    end = time.monotonic() + 30
-    lags: list[float] = []
-    for name in committed:
-        while True:
-            copies = http.request("GET", f"{url}/v1/buckets/archivos/copies/{name}").json()["copies"]
-            if all(copy["state"] == "stored" for copy in copies):
-                lags.append(max(_seconds(copy["stored_at"]) for copy in copies) - committed[name])
-                break
-            if time.monotonic() > end:
-                raise click.ClickException(f"{name} has not all its copies after 30 s")
-            time.sleep(0.05)
-    return lags
-
-
-def _seconds(time_text: str) -> float:
-    return datetime.fromisoformat(time_text).timestamp()
-
-
 @click.command()
 @click.option("--rounds", default=3, show_default=True, help="how often each load runs")
 @click.option("--json", "as_json", is_flag=True, help="one JSON document instead of the table")
@@ -177,17 +146,12 @@ def measure(cluster: Running, folder: Path, rounds: int) -> dict[str, object]:
         loads["descargar"].append(ab(f"{cluster.url}/descargar/Actividad.txt"))
         loads["raw get"].append(raw.get())
     cluster.wait_converged()
-    lags = sorted(copy_lag(cluster.url, content))
+    lag = Lag.of(copy_lag(cluster.url, content, LAG_UPLOADS, LAG_RATE))
     return {
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
         "node_kind": cluster.node_kind,
         "loads": {name: [asdict(load) for load in runs] for name, runs in loads.items()},
-        "copy_lag_ms": {
-            "uploads": len(lags),
-            "p50": statistics.median(lags) * 1000,
-            "p99": lags[int(len(lags) * 0.99) - 1] * 1000,
-            "max": lags[-1] * 1000,
-        },
+        "copy_lag_ms": asdict(lag),
     }
 
 
@@ -210,5 +174,5 @@ def show(result: dict[str, object]) -> None:
     lag = result["copy_lag_ms"]
     console.print(
         f"copy lag at {LAG_RATE:.0f} uploads/s over {lag['uploads']} uploads: "  # type: ignore[index]
-        f"p50 {lag['p50']:.0f} ms, p99 {lag['p99']:.0f} ms, most {lag['max']:.0f} ms"  # type: ignore[index]
+        f"p50 {lag['p50']:.0f} ms, p99 {lag['p99']:.0f} ms, most {lag['most']:.0f} ms"  # type: ignore[index]
     )
