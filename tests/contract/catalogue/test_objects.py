@@ -11,7 +11,7 @@ from common.errors import (
     PreconditionFailed,
     UploadSuperseded,
 )
-from common.objects import CopyState, NewBlob, Placed, Preconditions, new_id
+from common.objects import CopyState, NewBlob, NodeHealth, Placed, Preconditions, new_id
 from common.work import Claim, CopyAction, End
 from tests.contract.catalogue.stage import Stage
 
@@ -268,3 +268,21 @@ def test_listing_shows_how_far_each_object_is(stage: Stage) -> None:
         for version, protection in stage.catalogue.objects.list("papers", "", "", "", 10).objects
     }
     assert states == {"a": "replicating", "b": "protected"}
+
+
+@pytest.mark.parametrize("mode", ["paused", "draining"])
+@pytest.mark.parametrize("away", [False, True], ids=["up", "down"])
+def test_the_counts_are_those_of_the_copies_whatever_is_asked_of_their_node(
+    stage: Stage, mode: str, away: bool
+) -> None:
+    """A copy on a node that is paused or being emptied is a good one; on one that is down as well it is not."""
+    stage.put("whole", stored=3)
+    stage.put("behind")
+    stage.catalogue.nodes.set_mode("node3", mode, None)
+    stage.see(NodeHealth.UP, NodeHealth.UP, NodeHealth.DOWN if away else NodeHealth.UP)
+    status = stage.catalogue.status()
+    expected = {"protected": 1 - away, "degraded": int(away), "replicating": 1, "unavailable": 0}
+    assert {state: status.objects[state] for state in expected} == expected
+    assert status.copies_missing == 2
+    assert stage.state("whole") == ("degraded" if away else "protected")
+    assert stage.state("behind") == "replicating"

@@ -232,6 +232,12 @@ def test_status_counts_what_there_is(api: ApiWorld) -> None:
     assert status.oldest_unprotected is not None
 
 
+@pytest.mark.parametrize("mode", ["draining", "paused"])
+def test_status_counts_a_node_by_the_state_it_is_shown_with(api: ApiWorld, mode: str) -> None:
+    api.catalogue.nodes.set_mode(api.catalogue.nodes.all()[0].spec.name, mode, None)
+    assert Status.model_validate_json(api.client.get("/v1/status").data).nodes == {"up": 2, mode: 1}
+
+
 def test_metrics_are_prometheus_text(api: ApiWorld) -> None:
     api.client.put(f"{OBJECTS}/a", data=b"1")
     response = api.client.get("/metrics")
