@@ -102,6 +102,17 @@ class Cluster:
         """Each node's shown state."""
         return {node["name"]: node["state"] for node in self.ask("GET", "/v1/nodes").json()["nodes"]}
 
+    def wait_ready(self, seconds: float = 60) -> None:
+        """Until an upload can be taken, also where the API does not answer at all yet."""
+
+        def ready() -> bool:
+            try:
+                return self.ask("GET", "/readyz").status == 200
+            except urllib3.exceptions.HTTPError:
+                return False
+
+        wait(ready, seconds, "the API is ready")
+
     def wait_converged(self, seconds: float = 60) -> None:
         """Until every object is protected."""
         wait(lambda: _all_protected(self.status()), seconds, "all copies")

@@ -1,0 +1,46 @@
+"""A node's disk is full (scenario 2): uploads go to the others, downloads go on, and it takes part again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import Cluster, wait
+from tests.faults.history import History
+from tests.faults.test_catalogue_away import fill, small_disk
+
+
+@pytest.fixture(scope="module")
+def disk(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Node 2 on a small disk of its own."""
+    data = Path(cluster.process("node2")["data"])
+    cluster.act("stop", "node2")
+    aside = tmp_path_factory.mktemp("aside") / "data"
+    shutil.move(data, aside)
+    with small_disk(data, 200) as mounted:
+        shutil.copytree(aside, mounted, dirs_exist_ok=True)
+        cluster.act("start", "node2")
+        wait(lambda: cluster.states()["node2"] == "up", 30, "node2 is up on its small disk")
+        yield mounted
+        cluster.act("stop", "node2")
+
+
+def test_a_full_node_is_passed_over_serves_what_it_has_and_gets_its_copies_when_there_is_room(
+    cluster: Cluster, disk: Path
+) -> None:
+    history = History(cluster, "full")
+    history.upload_many(10)
+    cluster.wait_converged()
+    filler = fill(disk)
+    history.upload_many(20)
+    assert history.upload(9 << 20)
+    assert history.refused == []
+    assert history.wrong() == []
+    node2 = next(node for node in cluster.ask("GET", "/v1/nodes").json()["nodes"] if node["name"] == "node2")
+    assert (node2["health"], node2["writable"]) == ("up", False)
+    filler.unlink()
+    cluster.wait_converged(90)
+    assert (history.wrong(), history.wrong_on(cluster.nodes())) == ([], [])
