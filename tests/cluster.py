@@ -64,6 +64,12 @@ class Cluster:
     def process(self, name: str) -> dict[str, Any]:
         return next(process for process in self.processes() if process["name"] == name)
 
+    @property
+    def queue_url(self) -> str:
+        """With its password: for a test that reads or writes the queue itself."""
+        layout = json.loads((self.home / "layout.json").read_text())
+        return f"redis://:{layout['queue_password']}@127.0.0.1:{layout['queue_port']}/0"
+
     def signal(self, name: str, number: signal.Signals) -> None:
         """To all of a process's session (the API's processes, a node's), as `kill` in a terminal would."""
         os.killpg(self.process(name)["pid"], number)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from tests.cluster import Cluster, running_cluster, wait
 from tests.faults.history import History
+from tests.faults.small_disk import fill, small_disk
 
 
 @contextmanager
@@ -67,36 +65,6 @@ def test_with_a_catalogue_that_is_slow_every_upload_succeeds_or_is_refused_whole
     assert (history.wrong(), history.wrong_on(cluster.nodes())) == ([], [])
     listed = cluster.ask("GET", "/v1/buckets/archivos/objects?prefix=slow").json()["objects"]
     assert {found["key"] for found in listed} == set(history.acknowledged)
-
-
-@contextmanager
-def small_disk(folder: Path, mebibytes: int) -> Iterator[Path]:
-    """A file system of its own, so that it can be filled; only root may mount one."""
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=0700", "tmpfs", folder],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip("a small disk can be mounted by root only")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Until not a byte is left; the file to remove."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file:
-        for size in (1 << 16, 1 << 10, 1):
-            try:
-                while file.write(bytes(size)):
-                    continue
-            except OSError:
-                continue
-    return filler
 
 
 def test_on_a_full_disk_the_catalogue_refuses_uploads_serves_downloads_and_goes_on_when_there_is_room(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cluster import Cluster, wait
 from tests.faults.history import History
-from tests.faults.test_catalogue_away import fill, small_disk
+from tests.faults.small_disk import fill, small_disk
 
 
 @pytest.fixture(scope="module")

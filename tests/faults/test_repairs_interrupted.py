@@ -14,7 +14,6 @@ from common.jobs.celery import CeleryQueue
 from tests.cluster import Cluster, wait
 from tests.faults.between import proxies
 from tests.faults.history import History
-from tests.faults.test_queue_forgets import queue_url
 from tests.proxy import Proxy
 
 SETTINGS = {"BOVEDA_LEASE_SECONDS": "5"}  # a killed worker's rows are somebody else's after so long
@@ -108,7 +107,7 @@ def test_many_repairs_of_the_same_copies_at_once_end_with_one_good_copy_each(clu
     for name in names[:5]:
         damaged.flip(name)
     jobs = [start_repair(cluster, "same") for _ in range(4)]
-    queue = CeleryQueue(queue_url(cluster))
+    queue = CeleryQueue(cluster.queue_url)
     ids = [name.rsplit("/", 1)[1] for name in names]
     for _ in range(10):
         queue.publish(TaskName.VERIFY, ids)

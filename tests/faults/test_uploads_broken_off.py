@@ -5,47 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import socket
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.cluster import Cluster, wait
+from tests.faults.bare_upload import Upload
 
 IDLE, GRACE = 1.5, 8.0
 SETTINGS = {"BOVEDA_IDLE_TIMEOUT": str(IDLE), "BOVEDA_ORPHAN_GRACE": str(GRACE)}
 MIB = 1 << 20
 OLD = b"what was there before" * 100
-
-
-class Upload:
-    """A PUT on a bare socket, so that it can end as no client library would let it."""
-
-    def __init__(self, cluster: Cluster, key: str, size: int) -> None:
-        address = urlsplit(cluster.url)
-        self._socket = socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=20)
-        head = f"PUT /v1/buckets/archivos/objects/{key} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
-        self._socket.sendall(head.encode())
-
-    def send(self, data: bytes) -> None:
-        self._socket.sendall(data)
-
-    def half_close(self) -> None:
-        self._socket.shutdown(socket.SHUT_WR)
-
-    def reset(self) -> None:
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        self._socket.close()
-
-    def status(self) -> int:
-        """0 if the connection ended without an answer."""
-        try:
-            head = self._socket.recv(4096)
-        except ConnectionError:
-            return 0
-        return int(head.split(b" ", 2)[1]) if head else 0
 
 
 def cut(upload: Upload) -> int:
