@@ -1,0 +1,1 @@
+"""`boveda drill`: the embedded cluster broken on purpose."""
