@@ -62,7 +62,7 @@ def _missing(parts: Services) -> Iterator[str]:
 @documented("The state of the whole store", tag="health", answers={200: Status})
 def status() -> Response:
     parts = services()
-    counts = parts.catalogue.status()
+    counts = parts.counts.now()
     rows = parts.catalogue.nodes.all()
     looked = parts.standing.now()
     return answer(
@@ -112,7 +112,7 @@ class _Store(Collector):
         yield up
 
     def _catalogue(self) -> Iterator[Metric]:
-        counts = self._parts.catalogue.status()
+        counts = self._parts.counts.now()
         nodes = self._parts.catalogue.nodes.all()
         objects = GaugeMetricFamily("boveda_objects", "Objects by shown state", labels=["state"])
         for state, count in counts.objects.items():

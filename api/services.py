@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from flask import current_app
 
+from api.counting import Counts
 from api.standing import Standing
 from common.catalogue.base import Catalogue
 from common.crypto.keyring import KeyProvider
@@ -46,6 +47,7 @@ class Services:
     queue: JobQueue
     enqueuer: Enqueuer
     standing: Standing
+    counts: Counts
     store: StoreObject
     fetch: FetchObject
     delete: DeleteObject

@@ -10,6 +10,7 @@ import secrets
 import socket
 
 from api.auth import Guard
+from api.counting import Counts
 from api.delete_object import DeleteObject
 from api.fetch_object import FetchObject
 from api.registered_keys import RegisteredKeys
@@ -57,6 +58,7 @@ def build(settings: Settings) -> Services:
         queue=queue,
         enqueuer=enqueuer,
         standing=standing,
+        counts=Counts(catalogue.status),
         store=store,
         fetch=fetch,
         delete=DeleteObject(catalogue),

@@ -34,11 +34,8 @@ _classes = (
         func.count(),
         func.min(versions.c.created_at),
     )
-    .select_from(
-        _counted.join(versions, versions.c.id == _counted.c.version_id).join(
-            objects, objects.c.version_id == versions.c.id
-        )
-    )
+    .select_from(_counted.join(versions, versions.c.id == _counted.c.version_id))
+    .where(versions.c.state == "current")  # joining `objects`, which has no index by version, would be quadratic
     .group_by(versions.c.wanted, _counted.c.good, _counted.c.live, _counted.c.readable, _counted.c.harmed)
 )
 _WAITING = (

@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from api import create_app
 from api.auth import Guard
+from api.counting import Counts
 from api.delete_object import DeleteObject
 from api.fetch_object import FetchObject
 from api.registered_keys import RegisteredKeys
@@ -149,6 +150,7 @@ class ApiWorld:
             queue=self.queue,
             enqueuer=enqueuer,
             standing=Standing(self.queue, keys),
+            counts=Counts(self.catalogue.status),
             store=self.store,
             fetch=FetchObject(self.catalogue, self.nodes, keys, enqueuer),
             delete=DeleteObject(self.catalogue),
