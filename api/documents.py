@@ -10,6 +10,7 @@ from flask import Response
 from api.losing_nodes import Preview
 from common.catalogue.base import NodeTotals
 from common.objects import Bucket, Node, Protection, Version, blob_name, rfc3339
+from common.scrubbing import Scrub
 from common.work import CopyDetail, DeadLetter, Failure, Job
 
 Document = dict[str, object]
@@ -75,7 +76,7 @@ def copy_document(copy: CopyDetail, names: Mapping[str, Node]) -> Document:
     }
 
 
-def node_document(node: Node, totals: NodeTotals | None, empty: bool) -> Document:
+def node_document(node: Node, totals: NodeTotals | None, empty: bool, scrub: Scrub | None) -> Document:
     """`empty`: drained, and no copy row is left on it."""
     totals = totals or NodeTotals(0, 0, 0)
     return {
@@ -94,6 +95,23 @@ def node_document(node: Node, totals: NodeTotals | None, empty: bool) -> Documen
         "last_seen": rfc3339(node.last_seen),
         "last_error": node.last_error,
         "safe_to_remove": empty,
+        "scrub": _scrub_document(scrub or Scrub(node.id)),
+    }
+
+
+def _scrub_document(scrub: Scrub) -> Document:
+    """`coverage`: the share of the node that the present pass has read; counts are its own, or the last one's."""
+    return {
+        "started_at": rfc3339(scrub.started_at),
+        "finished_at": rfc3339(scrub.finished_at),
+        "passes": scrub.passes,
+        "coverage": round(scrub.coverage, 4),
+        "bytes": scrub.bytes,
+        "missing": scrub.found.get("missing", 0),
+        "damaged": scrub.found.get("damaged", 0),
+        "orphans": scrub.found.get("orphans", 0),
+        "reclaimed_at": rfc3339(scrub.reclaimed.at),
+        "reclaim_stopped": scrub.reclaimed.stopped or scrub.reclaimed.held,
     }
 
 

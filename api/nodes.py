@@ -53,8 +53,11 @@ class NodesGone(BaseModel):
 @documented("List the storage nodes", tag="nodes", answers={200: NodeList})
 def list_nodes() -> Response:
     catalogue = services().catalogue
-    totals, empty = catalogue.nodes.totals(), catalogue.topology.empty()
-    found = [node_document(node, totals.get(node.id), node.id in empty) for node in catalogue.nodes.all()]
+    totals, empty, scrubs = catalogue.nodes.totals(), catalogue.topology.empty(), catalogue.scrubs.all()
+    found = [
+        node_document(node, totals.get(node.id), node.id in empty, scrubs.get(node.id))
+        for node in catalogue.nodes.all()
+    ]
     return answer({"nodes": found})
 
 
@@ -152,7 +155,8 @@ def _preview(node: Node, mode: NodeMode | None) -> Mapping[str, object]:
 
 def _shown(node: Node, status: int = 200, preview: Mapping[str, object] | None = None) -> Response:
     catalogue = services().catalogue
-    shown = node_document(node, catalogue.nodes.totals().get(node.id), node.id in catalogue.topology.empty())
+    totals, empty = catalogue.nodes.totals().get(node.id), node.id in catalogue.topology.empty()
+    shown = node_document(node, totals, empty, catalogue.scrubs.get(node.id))
     return answer(shown if preview is None else {**shown, "preview": preview}, status)
 
 

@@ -94,6 +94,21 @@ class PreviewDocument(Document):
     estimated: bool
 
 
+class ScrubDocument(Document):
+    """`coverage` is 0 to 1; `reclaim_stopped` says why orphans are left where they are, null where they are not."""
+
+    started_at: str | None
+    finished_at: str | None
+    passes: int
+    coverage: float
+    bytes: int
+    missing: int
+    damaged: int
+    orphans: int
+    reclaimed_at: str | None
+    reclaim_stopped: str | None
+
+
 class NodeDocument(Document):
     """`mode_until`: when a pause ends by itself. `preview` only in the answer to a dry run."""
 
@@ -112,6 +127,7 @@ class NodeDocument(Document):
     last_seen: str | None
     last_error: str | None
     safe_to_remove: bool
+    scrub: ScrubDocument
     preview: PreviewDocument | None = None
 
 

@@ -23,12 +23,13 @@ from types import MappingProxyType
 import structlog
 from prometheus_client import Gauge
 
-from common.blobstore.base import FIRST_BYTE_SECONDS, BlobStore, Deadline
+from common.acceptance import accept
+from common.blobstore.base import FIRST_BYTE_SECONDS, BlobStore
 from common.blobstore.health import all_fail_together
 from common.blobstore.minio import open_store
-from common.blobstore.watch import NOBODY, TRIAL, TRIAL_NAME, Watch, read_identity, write_identity
+from common.blobstore.watch import Watch
 from common.catalogue import base as catalogue
-from common.errors import BlobStoreError, BovedaError, ConfigurationError, Conflict, NodeBusy, NoSuchNode
+from common.errors import BovedaError, ConfigurationError, Conflict, NodeBusy, NoSuchNode
 from common.objects import Node, NodeHealth, NodeMode
 from common.placement import Candidate
 from common.settings import Settings
@@ -38,7 +39,6 @@ LEASE = "health"
 LEASE_SECONDS = 6.0
 EPOCH_SECONDS = 600.0
 START_SECONDS = 2.0
-ACCEPT_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 1.0
 SHOW_EVERY = 3  # refreshes between two writings of verdicts that did not change
 
@@ -165,7 +165,10 @@ class Nodes:
         return any(back)
 
     def accept(self, node_id: str) -> int:
-        """Take in a foreign node (see `accept` below); how many copy rows became suspect. NoSuchNode, Conflict."""
+        """Take in a foreign node (see `common.acceptance`); how many copy rows became suspect.
+
+        NoSuchNode, Conflict, Unavailable (go on by calling it again).
+        """
         watch = self._watches.get(node_id)
         if watch is None:
             raise NoSuchNode("there is no such node, or it has no credentials here")
@@ -341,29 +344,3 @@ class _Keeper:
         verdicts = {node.id: (node.health, node.last_seen, node.last_error) for node in nodes}
         if self._rows.write_health(verdicts, self._owner):
             self._written, self._skipped = now, 0
-
-
-def accept(node: Node, store: BlobStore, rows: catalogue.Nodes) -> int:
-    """Take in a node whose identity is absent, old, or lost; how many of its copies became suspect.
-
-    1. Conflict if the bucket has the identity of another node, or takes no writes (restart the node);
-    2. its `stored` copies become suspect, in pages; `missing` and `doomed` ones stay;
-    3. the identity is written with the next epoch, and the row is `known` again.
-    Broken off before 3 it is foreign as before: nothing there was trusted meanwhile, and it can be accepted again.
-    """
-    deadline = Deadline(ACCEPT_SECONDS)
-    try:
-        present = read_identity(store, deadline)
-        if present is not None and present.node not in (NOBODY.node, node.id):
-            raise Conflict(f"the bucket of node {node.spec.name} has the identity of another node")
-        store.create(deadline)
-        store.put(TRIAL_NAME, TRIAL, deadline)
-        changed = 0
-        while (page := rows.doubt(node.id)) > 0:
-            changed += page
-        epoch = max(node.epoch, present.epoch if present else 0) + 1
-        write_identity(store, rows.cluster(), node.id, epoch, Deadline(ACCEPT_SECONDS))
-    except BlobStoreError as error:
-        raise Conflict(f"node {node.spec.name} cannot be taken in ({error.detail}); restart it and try again") from None
-    rows.set_identity(node.id, "known", epoch)
-    return changed

@@ -20,6 +20,8 @@ KEY_BYTES_MAX = 1024
 METADATA_BYTES_MAX = 8 * 1024
 SPANISH_BUCKET = "archivos"
 IDENTITY_NAME = "boveda/identity.json"
+BLOBS = "blobs/"
+QUARANTINE = "quarantine/"
 
 
 class VersionState(StrEnum):
@@ -100,12 +102,33 @@ def new_id() -> str:
 
 def blob_name(blob_id: str) -> str:
     """A blob's name on every node. Spread by its last digits: the first ones of a UUIDv7 stay alike for years."""
-    return f"blobs/{blob_id[-2:]}/{blob_id}"
+    return f"{BLOBS}{blob_id[-2:]}/{blob_id}"
+
+
+_BLOB_NAME = re.compile(BLOBS + r"([0-9a-f]{2})/([0-9a-f]{30}\1)")
+
+
+def blob_id_of(name: str) -> str | None:
+    """Whose name it is; None if it is no blob's."""
+    match = _BLOB_NAME.fullmatch(name)
+    return match[2] if match else None
 
 
 def quarantine_name(blob_id: str, when: float) -> str:
     """Where wrong bytes of a blob are kept as evidence, on the same node."""
-    return f"quarantine/{datetime.fromtimestamp(when, UTC):%Y%m%dT%H%M%S.%fZ}/{blob_id}"
+    return f"{QUARANTINE}{datetime.fromtimestamp(when, UTC):{_QUARANTINED}}/{blob_id}"
+
+
+_QUARANTINED = "%Y%m%dT%H%M%S.%fZ"
+
+
+def quarantined_at(name: str) -> float | None:
+    """Since when evidence lies there, by its name; None if it is no such name."""
+    try:
+        when = datetime.strptime(name.removeprefix(QUARANTINE).split("/")[0], _QUARANTINED)
+    except ValueError:
+        return None
+    return when.replace(tzinfo=UTC).timestamp()
 
 
 def rfc3339(when: float | None) -> str | None:

@@ -62,6 +62,12 @@ class Settings(BaseSettings):
     reprotect_after: float = Field(
         900, gt=0, description="seconds a node is down or foreign before its copies are made elsewhere"
     )
+    scrub_period: float = Field(
+        2592000, gt=0, description="seconds in which every copy on a node is read once (at least 1 MiB/s are read)"
+    )
+    reclaim_interval: float = Field(
+        3600, gt=0, description="seconds between two looks for blobs on a node that no row refers to"
+    )
     sweep_interval: float = Field(2, gt=0, description="seconds between sweeps")
     probe_interval: float = Field(2, gt=0, description="seconds between probes of a node")
     lease_seconds: float = Field(60, ge=5, description="how long a worker holds a copy without renewing")

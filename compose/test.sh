@@ -25,7 +25,7 @@ finish() {
   status=$?
   if [ "$status" != 0 ]; then
     docker compose ps -a || true
-    docker compose logs --no-color --tail 25 api worker control nginx migrate keys || true
+    docker compose logs --no-color --tail 25 api worker control scrub nginx migrate keys || true
   fi
   if [ -n "${BOVEDA_COMPOSE_KEEP:-}" ]; then
     say "kept: project $COMPOSE_PROJECT_NAME, credentials in $BOVEDA_SECRETS"

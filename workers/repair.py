@@ -15,27 +15,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from common.blobstore.base import background
 from common.catalogue.base import Catalogue
-from common.errors import BlobMissing, BlobStoreError
 from common.nodes import Nodes
-from common.objects import CopyState, Placed, StoredBlob
+from common.objects import CopyState, StoredBlob
 from common.work import CopyAction, Job
 from workers.jobs import Turn
-from workers.share import NodeShare
-from workers.sources import WrongBytes, read_whole
+from workers.looks import BAD, FINDINGS, GOOD, UNREACHABLE, Looks
+from workers.scope import Range, position
 from workers.targets import takes
 
 PAGE_BLOBS: Final = 50
 CONVERGE_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.25
-
-GOOD: Final = "good"
-MISSING: Final = "missing"
-DAMAGED: Final = "damaged"
-UNREACHABLE: Final = "unreachable"
-FINDINGS: Final = (GOOD, MISSING, DAMAGED, UNREACHABLE)
-_BAD: Final = (MISSING, DAMAGED)
 
 
 def _zero() -> dict[str, int]:
@@ -64,53 +55,46 @@ class Repair:
         self,
         catalogue: Catalogue,
         nodes: Nodes,
-        share: NodeShare,
+        looks: Looks,
         actions: Sequence[Callable[[Sequence[str]], int]],
         converge: float = CONVERGE_SECONDS,
     ) -> None:
         """`actions`: what makes suspect and missing copies true, given blob ids: verify, then replicate."""
         self._catalogue = catalogue
         self._nodes = nodes
-        self._share = share
+        self._looks = looks
         self._actions = actions
         self._converge = converge
 
     def __call__(self, job: Job, going: Turn) -> None:
         """Run or resume until it ends, is cancelled, or `going` says that this process must leave it."""
-        scope = job.scope
-        bucket_id = self._catalogue.buckets.get(scope.bucket).id if scope.bucket is not None else None
-        only = {node.id for node in self._nodes.all().values() if scope.node in (None, node.spec.name)}
+        within = Range.of(job, self._catalogue, self._nodes)
         report = Report.resumed(job.report)
-        total = job.total or self._count(bucket_id, scope.prefix or "", scope.key)
-        after = _position(job.cursor)
+        total = job.total or within.count(self._catalogue)
+        after = position(job.cursor)
         while going():
-            page = self._catalogue.copies.wanted(bucket_id, scope.prefix or "", scope.key, after, PAGE_BLOBS)
+            page = self._catalogue.copies.wanted(within.bucket_id, within.prefix, within.key, after, PAGE_BLOBS)
             if not page:
                 going.finish(asdict(report))
                 return
-            for position, stored in page:
+            for at, stored in page:
                 if not going():
                     break
-                self._blob(stored, only, job.dry_run, report)
-                after = position
+                self._blob(stored, within.nodes, job.dry_run, report)
+                after = at
             cursor = {"after": list(after)} if after else None
             if not going.progress(report.blobs, max(total, report.blobs), report.bytes, asdict(report), cursor):
                 return
 
-    def _count(self, bucket_id: str | None, prefix: str, key: str | None) -> int:
-        count, after = 0, None
-        while page := self._catalogue.copies.wanted(bucket_id, prefix, key, after, 1000):
-            count += len(page)
-            after = page[-1][0]
-        return count
-
     # -- one blob
 
-    def _blob(self, stored: StoredBlob, only: set[str], dry_run: bool, report: Report) -> None:
+    def _blob(self, stored: StoredBlob, only: Collection[str], dry_run: bool, report: Report) -> None:
         wanted = list(stored.copies)
         placed = [copy for copy in wanted if copy.node_id in only]
-        before = {copy.node_id: self._look(stored, copy) for copy in placed if copy.node_id is not None}
-        bad = [node_id for node_id, finding in before.items() if finding in _BAD]
+        before = {
+            copy.node_id: self._looks(copy.node_id, stored.blob).kind for copy in placed if copy.node_id is not None
+        }
+        bad = [node_id for node_id, finding in before.items() if finding in BAD]
         # A right copy under a row that is not `stored` is work too: the row has to say so.
         untrue = [copy.node_id for copy in placed if copy.node_id and copy.state is not CopyState.STORED]
         after = before
@@ -126,21 +110,6 @@ class Repair:
         for finding in after.values():
             report.after[finding] += 1
 
-    def _look(self, stored: StoredBlob, copy: Placed) -> str:
-        node_id = copy.node_id or ""
-        if node_id not in self._nodes.readable():
-            return UNREACHABLE
-        try:
-            with self._share.slot(node_id):
-                read_whole(self._nodes.store(node_id), stored.blob, background(stored.blob.cipher_length))
-        except BlobMissing:
-            return MISSING
-        except WrongBytes:
-            return DAMAGED
-        except BlobStoreError:
-            return UNREACHABLE
-        return GOOD
-
     def _repair(self, stored: StoredBlob, bad: Sequence[str], due: Collection[str]) -> dict[str, str]:
         blob_id = stored.blob.id
         self._catalogue.copies.queue_repair(blob_id, due)
@@ -148,9 +117,9 @@ class Repair:
         until = time.monotonic() + self._converge
         while True:
             left -= sum(action([blob_id]) for action in self._actions)
-            after = {node_id: self._look(stored, Placed(node_id, CopyState.SUSPECT)) for node_id in bad}
+            after = {node_id: self._looks(node_id, stored.blob).kind for node_id in bad}
             # Rows that were not to be claimed here are in another worker's hands: worth waiting for.
-            if left <= 0 or time.monotonic() > until or not any(finding in _BAD for finding in after.values()):
+            if left <= 0 or time.monotonic() > until or not any(finding in BAD for finding in after.values()):
                 return after
             time.sleep(POLL_SECONDS)
 
@@ -163,11 +132,3 @@ class Repair:
                 action = CopyAction.REPLICATE if copy.state is CopyState.MISSING else CopyAction.VERIFY
                 count += takes(nodes[copy.node_id], action)
         return count
-
-
-def _position(cursor: Mapping[str, object] | None) -> tuple[str, str, int] | None:
-    after = (cursor or {}).get("after")
-    if not isinstance(after, list):
-        return None
-    bucket_id, key, number = after
-    return str(bucket_id), str(key), int(number)

@@ -12,6 +12,7 @@ the others, and its error is raised at the end.
    that do not take the work.
 7. Open jobs whose worker is gone are published again.
 8. What nodes that came back are still owed is looked at, to be shown (`returns`).
+9. Nodes are sent for to be scrubbed and reclaimed, when that is due; tombstones that are a day old are dropped.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from workers.batches import batches
 from workers.moving import Moving
 from workers.retry import LAPSED, after_lapse
 from workers.returns import Returns
+from workers.rounds import TOMBSTONES, Rounds
 from workers.targets import taking
 
 PASS_SECONDS: Final = 10.0
@@ -57,6 +59,7 @@ class Sweep:
         self._assign = Assigning(catalogue, self._in_time)
         self._move = Moving(catalogue, queue, settings, self._in_time)
         self._returns = Returns(catalogue)
+        self._rounds = Rounds(catalogue, queue, settings)
 
     def __call__(self) -> None:
         """One pass; nothing while another one acts. An ExceptionGroup of what the steps raised."""
@@ -89,6 +92,9 @@ class Sweep:
             self._enqueue,
             self._jobs,
             self._returns,
+            self._rounds.scrub,
+            self._rounds.reclaim,
+            self._unbury,
         )
 
     def _in_time(self) -> bool:
@@ -126,6 +132,9 @@ class Sweep:
 
     def _forget(self) -> None:
         self._repeat(lambda: self._catalogue.objects.forget(300), 300)
+
+    def _unbury(self) -> None:
+        self._repeat(self._rounds.unbury, TOMBSTONES)
 
     def _repeat(self, step: Callable[[], int], limit: int) -> None:
         while step() >= limit and self._in_time():

@@ -54,6 +54,16 @@ def run_job(worker: Worker, job_ids: list[str]) -> None:
         worker.run_job(job_id)
 
 
+def scrub(worker: Worker, node_ids: list[str]) -> None:
+    for node_id in node_ids:
+        worker.scrub(node_id)
+
+
+def reclaim(worker: Worker, node_ids: list[str]) -> None:
+    for node_id in node_ids:
+        worker.reclaim(node_id)
+
+
 def sweep(worker: Worker) -> None:
     worker.sweep()
 
@@ -64,6 +74,8 @@ WORK: Mapping[TaskName, Callable[..., None]] = {
     TaskName.DELETE: delete,
     TaskName.SETTLE: settle,
     TaskName.JOB: run_job,
+    TaskName.SCRUB: scrub,
+    TaskName.RECLAIM: reclaim,
     TaskName.SWEEP: sweep,
 }
 

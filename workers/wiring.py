@@ -21,11 +21,17 @@ from common.work import JobKind
 from workers.claims import Claims
 from workers.delete import Delete
 from workers.ends import EndWriter, observed
-from workers.jobs import RunJob
+from workers.jobs import RunJob, RunsJob
 from workers.leases import HeldLeases
+from workers.looks import Looks
+from workers.names import Listing
 from workers.process import DEFAULT_THREADS
+from workers.reclaim import ReclaimNode
+from workers.reclaim_job import Reclaim
 from workers.repair import Repair
 from workers.replicate import Replicate
+from workers.scrub import ScrubNode
+from workers.scrub_job import ScrubJob
 from workers.settle import Settle
 from workers.share import Shares
 from workers.sources import Sources
@@ -44,6 +50,8 @@ class Worker:
     delete: Callable[[Sequence[str]], int]
     settle: Callable[[Sequence[str]], int]
     run_job: Callable[[str], None]
+    scrub: Callable[[str], None]
+    reclaim: Callable[[str], None]
     sweep: Callable[[], None]
     leave: Callable[[], None]
     stop: Callable[[], None]
@@ -69,7 +77,18 @@ def assemble(
     sources = Sources(catalogue, nodes, shares.threads, enqueuer, claims)
     replicate = Replicate(claims, sources, nodes, shares.puts, pool)
     verify = Verify(claims, sources, nodes, shares.threads)
-    repair = Repair(catalogue, nodes, shares.threads, (verify, lambda blob_ids: replicate(blob_ids, None)))
+    looks = Looks(nodes, shares.threads)
+    listing = Listing(catalogue, nodes, settings.orphan_grace)
+    reclaim = ReclaimNode(catalogue, nodes, listing, held)
+    jobs: dict[JobKind, RunsJob] = {
+        JobKind.REPAIR: Repair(catalogue, nodes, looks, (verify, lambda blob_ids: replicate(blob_ids, None))),
+        JobKind.SCRUB: ScrubJob(catalogue, nodes, looks, listing, enqueuer),
+        JobKind.RECLAIM: Reclaim(nodes, reclaim),
+    }
+
+    def going() -> bool:
+        return not leaving.is_set()
+
     for part in (held, ends, enqueuer):
         part.start()
 
@@ -84,7 +103,9 @@ def assemble(
         verify=verify,
         delete=Delete(claims, nodes, shares.threads),
         settle=Settle(catalogue, nodes, sources, shares.threads, settings),
-        run_job=RunJob(catalogue, held, {JobKind.REPAIR: repair}, lambda: not leaving.is_set()),
+        run_job=RunJob(catalogue, held, jobs, going),
+        scrub=ScrubNode(catalogue, nodes, looks, listing, held, enqueuer, settings, going),
+        reclaim=lambda node_id: reclaim.unasked(node_id, going),
         sweep=Sweep(catalogue, queue, settings),
         leave=leaving.set,
         stop=stop,

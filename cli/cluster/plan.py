@@ -110,7 +110,8 @@ def _ours(home: Home, settings: Settings, places: Layout, environment: Mapping[s
     flower_url = replace_host(servers.HOST, settings.flower_port)
     flower = _celery(environment, "flower", f"--address={servers.HOST}", f"--port={settings.flower_port}")
     beat = _celery(environment, "beat", "--schedule", str(home.path / "beat" / "schedule"), "--pidfile=")
-    queues = {f"worker{number}": (SHARED_QUEUES, 8) for number in range(1, workers + 1)} | {"control": ("control", 4)}
+    queues = {f"worker{number}": (SHARED_QUEUES, 8) for number in range(1, workers + 1)}
+    queues |= {"control": ("control", 4), "scrub": ("scrub", 2)}
     metrics = ports.pick(len(queues), [*places.used(), settings.port, settings.flower_port])
     return [
         Spec("api", "api", api, home.path, home.log("api")),

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.catalogue.healing import Copies, DeadLetters, Moves
+from common.catalogue.healing import Copies, DeadLetters, Moves, Orphans, Scrubs
 from common.catalogue.topology import Topology
 from common.objects import (
     Bucket,
@@ -199,7 +199,14 @@ class Nodes(Protocol):
         """The rows of that return are due."""
 
     def set_identity(self, node_id: str, identity: str, epoch: int) -> None:
-        """`new → known`, `known → foreign`, `foreign → known`; the epoch never goes down."""
+        """`new → known`, `known → foreign`, `foreign → known`; the epoch never goes down.
+
+        A node that says more than one epoch more than its row does has seen a later catalogue than this one: nothing is
+        reclaimed on it before a job says `force`.
+        """
+
+    def taken_in(self, node_id: str, epoch: int) -> None:
+        """An operator accepted it: `known`, of that epoch, and its scrub begins anew with a listing."""
 
     def set_writable(self, node_id: str, writable: bool) -> None: ...
 
@@ -307,6 +314,12 @@ class Catalogue(Protocol):
 
     @property
     def moves(self) -> Moves: ...
+
+    @property
+    def scrubs(self) -> Scrubs: ...
+
+    @property
+    def orphans(self) -> Orphans: ...
 
     @property
     def nodes(self) -> Nodes: ...

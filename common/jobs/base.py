@@ -34,6 +34,8 @@ class TaskName(StrEnum):
     SETTLE = "boveda.settle"  # blob ids
     SWEEP = "boveda.sweep"  # no ids
     JOB = "boveda.job"  # one job id
+    SCRUB = "boveda.scrub"  # one node id
+    RECLAIM = "boveda.reclaim"  # one node id
 
 
 QUEUE_OF = {
@@ -43,6 +45,8 @@ QUEUE_OF = {
     TaskName.SETTLE: Queue.REPAIR,
     TaskName.SWEEP: Queue.CONTROL,
     TaskName.JOB: Queue.REPAIR,
+    TaskName.SCRUB: Queue.SCRUB,
+    TaskName.RECLAIM: Queue.SCRUB,
 }
 TASK_OF = {
     CopyAction.REPLICATE: TaskName.REPLICATE,

@@ -9,12 +9,13 @@ from typing import cast
 
 import pytest
 
+from common.acceptance import accept
 from common.blobstore.base import Deadline, foreground
 from common.blobstore.health import Identity
 from common.blobstore.memory import MemoryStore
 from common.catalogue import base as catalogue
 from common.errors import CatalogueUnavailable, ConfigurationError, Conflict, NodeBusy, NodeReadOnly
-from common.nodes import Nodes, accept
+from common.nodes import Nodes
 from common.objects import IDENTITY_NAME, Node, NodeHealth, NodeMode, NodeSpec
 from common.settings import Settings
 
@@ -67,6 +68,9 @@ class Rows:
         self._reach()
         row = self.rows[node_id]
         self.rows[node_id] = replace(row, identity=identity, epoch=max(epoch, row.epoch))
+
+    def taken_in(self, node_id: str, epoch: int) -> None:
+        self.set_identity(node_id, "known", epoch)
 
     def set_writable(self, node_id: str, writable: bool) -> None:
         self._reach()

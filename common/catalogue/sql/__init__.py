@@ -18,7 +18,9 @@ from common.catalogue.sql.deadletters import SqlDeadLetters
 from common.catalogue.sql.jobs import SqlJobs
 from common.catalogue.sql.moves import SqlMoves
 from common.catalogue.sql.nodes import SqlNodes
+from common.catalogue.sql.orphans import SqlOrphans
 from common.catalogue.sql.reading import Reading
+from common.catalogue.sql.scrubs import SqlScrubs
 from common.catalogue.sql.tables import cluster
 from common.catalogue.sql.topology import SqlTopology
 from common.catalogue.sql.writing import Writing
@@ -40,6 +42,8 @@ class SqlCatalogue:
         self.copies = SqlCopies(database)
         self.dead_letters = SqlDeadLetters(database)
         self.moves = SqlMoves(database)
+        self.scrubs = SqlScrubs(database)
+        self.orphans = SqlOrphans(database)
         self.nodes = SqlNodes(database)
         self.topology = SqlTopology(database)
         self.jobs = SqlJobs(database)

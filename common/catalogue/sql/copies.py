@@ -165,7 +165,7 @@ class SqlCopies(Working):
     def wanted(
         self, bucket_id: str | None, prefix: str, key: str | None, after: tuple[str, str, int] | None, limit: int
     ) -> Sequence[tuple[tuple[str, str, int], StoredBlob]]:
-        statement = _in_scope(bucket_id, prefix, key, after)
+        statement = in_scope(bucket_id, prefix, key, after)
         page = statement.limit(limit).subquery()
         rows_of_page = _WANTED.join(page, page.c.id == blobs.c.id)
 
@@ -267,9 +267,10 @@ class SqlCopies(Working):
         return self._database.write(work)
 
 
-def _in_scope(
+def in_scope(
     bucket_id: str | None, prefix: str, key: str | None, after: tuple[str, str, int] | None
 ) -> Select[tuple[str]]:
+    """Ids of the blobs of a scope's current versions, in order of (bucket id, key, number)."""
     order = (objects.c.bucket_id, objects.c.key, blobs.c.number)
     statement = (
         select(blobs.c.id).select_from(objects.join(blobs, blobs.c.version_id == objects.c.version_id)).order_by(*order)

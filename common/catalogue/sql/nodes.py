@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError as Taken
 from common.catalogue.base import NodeTotals
 from common.catalogue.sql.database import Database
 from common.catalogue.sql.rows import AnyRow
+from common.catalogue.sql.scrubs import hold_reclaim, restart
 from common.catalogue.sql.tables import blobs, cluster, copies, leases, node_health, nodes
 from common.errors import Conflict, NoSuchNode
 from common.objects import Node, NodeHealth, NodeMode, NodeSpec, new_id
@@ -131,11 +132,17 @@ class SqlNodes:
 
     def set_identity(self, node_id: str, identity: str, epoch: int) -> None:
         def work(connection: Connection) -> None:
-            connection.execute(
-                update(nodes)
-                .where(nodes.c.id == node_id)
-                .values(identity=identity, epoch=case((nodes.c.epoch < epoch, epoch), else_=nodes.c.epoch))
-            )
+            before = _identify(connection, node_id, identity, epoch)
+            if identity == "known" and before is not None and epoch > before + 1:
+                why = "the node has seen a later catalogue than this one (restored or rolled back?)"
+                hold_reclaim(connection, node_id, why, self._database.now(connection))
+
+        self._database.write(work)
+
+    def taken_in(self, node_id: str, epoch: int) -> None:
+        def work(connection: Connection) -> None:
+            _identify(connection, node_id, "known", epoch)
+            restart(connection, node_id, self._database.now(connection))
 
         self._database.write(work)
 
@@ -202,6 +209,17 @@ class SqlNodes:
             return row.id, row.generation
 
         return self._database.read(work)
+
+
+def _identify(connection: Connection, node_id: str, identity: str, epoch: int) -> int | None:
+    """The epoch that the row had."""
+    before = connection.execute(select(nodes.c.epoch).where(nodes.c.id == node_id).with_for_update()).scalar()
+    connection.execute(
+        update(nodes)
+        .where(nodes.c.id == node_id)
+        .values(identity=identity, epoch=case((nodes.c.epoch < epoch, epoch), else_=nodes.c.epoch))
+    )
+    return before
 
 
 def insert_node(connection: Connection, spec: NodeSpec, now: float) -> None:

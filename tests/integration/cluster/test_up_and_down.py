@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.integration.cluster.conftest import Cluster, Clusters, alive
 from tests.servers import answers, refuses, wait_until
 
-NAMES = ["node1", "node2", "node3", "queue", "api", "worker1", "worker2", "control", "beat", "flower"]
+NAMES = ["node1", "node2", "node3", "queue", "api", "worker1", "worker2", "control", "scrub", "beat", "flower"]
 
 
 def _put(cluster: Cluster, key: str, body: bytes) -> None:

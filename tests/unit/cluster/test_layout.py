@@ -128,13 +128,13 @@ def test_no_argument_of_any_process_holds_a_secret_and_all_paths_are_absolute(
     assert environment["BOVEDA_PASSPHRASE_FILE"] == str(home.path / "word")
     assert places.queue_password in environment["BOVEDA_REDIS_URL"]
     assert not any(name.startswith("BOVEDA_") for name in made.servers[0].launch.env)
-    assert [spec.name for spec in made.ours] == ["api", "worker1", "worker2", "control", "beat", "flower"]
+    assert [spec.name for spec in made.ours] == ["api", "worker1", "worker2", "control", "scrub", "beat", "flower"]
 
 
 def test_every_worker_shows_what_it_counts_at_an_address_of_its_own(home: Home) -> None:
     made = plan.make(home, Settings(home=home.path), layout.settle(home, None, "auto"), workers=2)
     workers = [spec.launch for spec in made.ours if spec.kind == "worker"]
-    assert len({launch.endpoint for launch in workers}) == len(workers) == 3
+    assert len({launch.endpoint for launch in workers}) == len(workers) == 4
     for launch in workers:
         assert launch.endpoint == f"http://{launch.env['BOVEDA_WORKER_METRICS']}"
         assert launch.ready == "/metrics"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from common.blobstore.base import BlobStore
+from common.blobstore.health import Identity
 from common.blobstore.memory import MemoryStore
 from common.catalogue.migrate import upgrade
 from common.catalogue.sql import open_catalogue
@@ -20,6 +22,7 @@ from common.jobs.base import Queue, TaskName
 from common.jobs.memory import MemoryQueue
 from common.nodes import Nodes
 from common.objects import (
+    IDENTITY_NAME,
     Blob,
     CopyState,
     Headers,
@@ -161,6 +164,12 @@ class Rig:
             while self.work():
                 pass
 
+    def identify(self, node_id: str, epoch: int = 1) -> None:
+        """Write the node's identity, as the first probe of a new node does."""
+        cluster, generation = self.catalogue.nodes.cluster()
+        identity = Identity(cluster, node_id, generation, epoch)
+        self.nodes.stores[node_id].blobs[IDENTITY_NAME] = identity.encode(), time.time()
+
     # -- content
 
     def put(
@@ -226,14 +235,23 @@ class Rig:
 
     def work(self) -> int:
         """Do what waits in the queues, as workers would; how many messages."""
+        return self._do(queue for queue in Queue if queue is not Queue.SCRUB)
+
+    def rounds(self) -> int:
+        """The same for what goes round the nodes: scrub runs and reclaims."""
+        return self._do([Queue.SCRUB])
+
+    def _do(self, queues: Iterable[Queue]) -> int:
         does: dict[TaskName, Callable[[Sequence[str]], object]] = {
             TaskName.REPLICATE: self.worker.replicate,
             TaskName.VERIFY: self.worker.verify,
             TaskName.DELETE: self.worker.delete,
             TaskName.SETTLE: self.worker.settle,
+            TaskName.SCRUB: lambda ids: [self.worker.scrub(node_id) for node_id in ids],  # type: ignore[func-returns-value]
+            TaskName.RECLAIM: lambda ids: [self.worker.reclaim(node_id) for node_id in ids],  # type: ignore[func-returns-value]
             TaskName.JOB: lambda ids: [self.worker.run_job(job_id) for job_id in ids],  # type: ignore[func-returns-value]
         }
-        messages = [message for queue in Queue for message in self.waiting(queue)]
+        messages = [message for queue in queues for message in self.waiting(queue)]
         for task, ids in messages:
             does[task](ids)
         return len(messages)

@@ -1,0 +1,193 @@
+"""Remove what lies on a node and belongs to nothing: orphans, strays, old evidence.
+
+On each node:
+
+1. The identity is read: another node's, an older one, or one of another generation of the catalogue stops it here, and
+   so does a catalogue that was restored or rolled back, until a job says `force`.
+2. The node is listed once, a page at a time: which old names have no row (orphans), which have rows but none here
+   (strays). What is young by the node's own clock may belong to an upload in progress and is not looked at.
+3. The brake: over a hundred orphans that are over one in a hundred of the node's names are more than crashes leave
+   behind, and rather say that rows were lost. It stops and reports, until a job says `force`.
+4. In batches: the identity is read; tombstones are inserted. **Commit point**: from here on a commit of these blobs is
+   refused. Then the names are deleted, and the identity is read again.
+5. Strays get a `doomed` row, and go as every doomed copy does.
+6. Evidence in quarantine for longer than a week goes by the time in its name; no brake holds that.
+
+Broken off anywhere, it can begin anew: a name whose tombstone stands is an orphan still. Tombstones are dropped a day
+later by the sweep; what a very late put leaves behind after that is the next run's orphan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import structlog
+from prometheus_client import Counter
+
+from common.blobstore.base import Deadline
+from common.catalogue.base import Catalogue
+from common.errors import BlobStoreError, BovedaError
+from common.nodes import Nodes
+from common.objects import QUARANTINE, blob_name, quarantined_at
+from common.scrubbing import Reclaimed, Standing
+from workers.leases import HeldLeases
+from workers.names import LIST_SECONDS, IdentityMismatch, Listing
+
+LOG = structlog.get_logger(__name__)
+RECLAIMED = Counter("boveda_reclaimed", "Names removed from nodes because nothing refers to them", ["node", "what"])
+
+BRAKE_NAMES: Final = 100
+BRAKE_SHARE: Final = 100  # one in so many
+QUARANTINE_SECONDS: Final = 7 * 86400.0
+BATCH: Final = 500
+MOST: Final = 100_000  # held in memory; what is beyond is the next run's
+
+
+class Stopped(BovedaError):
+    """Nothing was removed, or no more: the reason in words an operator can act on."""
+
+
+@dataclass
+class Tally:
+    """What was seen and done on a node, or on several."""
+
+    names: int = 0
+    orphans: int = 0
+    strays: int = 0
+    kept: int = 0
+    young: int = 0
+    unknown: int = 0
+    reclaimed: int = 0
+    quarantined: int = 0
+    failed: int = 0
+
+
+@dataclass
+class _Found:
+    orphans: list[str] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
+
+
+def brakes(orphans: int, names: int) -> bool:
+    """Whether so many orphans among so many names are too many to be removed unasked. Pure."""
+    return orphans > BRAKE_NAMES and orphans * BRAKE_SHARE > names
+
+
+class ReclaimNode:
+    def __init__(self, catalogue: Catalogue, nodes: Nodes, listing: Listing, held: HeldLeases) -> None:
+        self._catalogue = catalogue
+        self._nodes = nodes
+        self._listing = listing
+        self._held = held
+
+    def unasked(self, node_id: str, going: Callable[[], bool]) -> None:
+        """What the sweep sends for. A stop is noted with the node and logged; it is no error of the task."""
+        lease = f"reclaim:{node_id}"
+        node = self._nodes.all().get(node_id)
+        if node is None or not node.deletable_from or not self._held.take(lease):
+            return
+        try:
+            self(node_id, Tally(), False, False, lambda: going() and self._held.has(lease))
+        except (Stopped, IdentityMismatch) as error:
+            LOG.error("reclaim_stopped", node=node_id, detail=error.detail)
+        except BlobStoreError as error:
+            LOG.warning("reclaim_left_node", node=node_id, detail=error.detail)
+        finally:
+            self._held.give(lease)
+
+    def __call__(self, node_id: str, tally: Tally, dry_run: bool, force: bool, going: Callable[[], bool]) -> None:
+        """Stopped, IdentityMismatch, or what the node raises; `tally` says how far it came."""
+        generation = self._catalogue.nodes.cluster()[1]
+        found, before = _Found(), Reclaimed()
+        try:
+            self._listing.check(node_id)
+            # Read after the identity: who learns from it that the catalogue is an old one has noted that already.
+            before = self._catalogue.scrubs.get(node_id).reclaimed
+            if not dry_run:
+                self._quarantine(node_id, tally, going)
+            count = self._list(node_id, found, tally, going)
+            if not force:
+                self._may(before, generation, len(found.orphans), count)
+        except (Stopped, IdentityMismatch) as error:
+            if not dry_run:
+                self._note(node_id, replace(before, orphans=len(found.orphans), stopped=error.detail), False)
+            raise
+        if not dry_run:
+            left = len(found.orphans) - self._remove(node_id, found.orphans, tally, going)
+            tally.strays += self._catalogue.orphans.doom(node_id, found.strays)
+            self._note(node_id, Reclaimed(generation=generation, orphans=left), force)
+
+    def _note(self, node_id: str, result: Reclaimed, lifts: bool) -> None:
+        self._catalogue.scrubs.reclaimed(node_id, replace(result, at=self._catalogue.now()), lifts)
+
+    # -- 1, 3
+
+    @staticmethod
+    def _may(before: Reclaimed, generation: str, orphans: int, names: int) -> None:
+        if before.held is not None:
+            raise Stopped(f"{before.held}; a reclaim job with force removes what has no row")
+        if before.generation not in (None, generation):
+            raise Stopped("the catalogue was restored; a reclaim job with force removes what has no row")
+        if brakes(orphans, names):
+            raise Stopped(f"{orphans} of {names} blobs have no row, more than one in {BRAKE_SHARE}; look before force")
+
+    # -- 2
+
+    def _list(self, node_id: str, found: _Found, tally: Tally, going: Callable[[], bool]) -> int:
+        count = 0
+        for names in self._listing.pages(node_id):
+            if not going() or len(found.orphans) > MOST:
+                break
+            standings = self._catalogue.orphans.sort(node_id, names.old)
+            orphans = [blob_id for blob_id, standing in standings.items() if standing is Standing.ORPHAN]
+            strays = [blob_id for blob_id, standing in standings.items() if standing is Standing.STRAY]
+            found.orphans += orphans
+            found.strays += strays
+            count += names.count
+            tally.names += names.count
+            tally.orphans += len(orphans)
+            tally.kept += sum(1 for standing in standings.values() if standing is Standing.KEPT)
+            tally.young += names.young
+            tally.unknown += names.unknown
+        return count
+
+    # -- 4
+
+    def _remove(self, node_id: str, orphans: Sequence[str], tally: Tally, going: Callable[[], bool]) -> int:
+        removed = 0
+        for start in range(0, len(orphans), BATCH):
+            if not going():
+                break
+            self._listing.check(node_id)
+            buried = sorted(self._catalogue.orphans.bury(orphans[start : start + BATCH]))
+            removed += self._delete(node_id, [blob_name(blob_id) for blob_id in buried], "orphan", tally)
+            self._listing.check(node_id)
+        tally.reclaimed += removed
+        return removed
+
+    def _delete(self, node_id: str, names: Sequence[str], what: str, tally: Tally) -> int:
+        if not names:
+            return 0
+        failed = self._nodes.store(node_id).delete_many(names, Deadline(LIST_SECONDS))
+        removed = len(names) - len(failed)
+        tally.failed += len(failed)
+        RECLAIMED.labels(node_id, what).inc(removed)
+        LOG.info("names_reclaimed", node=node_id, what=what, count=removed)
+        return removed
+
+    # -- 6
+
+    def _quarantine(self, node_id: str, tally: Tally, going: Callable[[], bool]) -> None:
+        """Names sort by time: the first one that is young enough ends it."""
+        store = self._nodes.store(node_id)
+        after: str | None = ""
+        while after is not None and going():
+            page = store.list(QUARANTINE, Deadline(LIST_SECONDS), after, BATCH)
+            limit = store.clock(Deadline(LIST_SECONDS)) - QUARANTINE_SECONDS
+            times = {blob.name: quarantined_at(blob.name) for blob in page.blobs}
+            old = [name for name, when in times.items() if when is not None and when < limit]
+            tally.quarantined += self._delete(node_id, old, "evidence", tally)
+            young = any(when is not None and when >= limit for when in times.values())
+            after = None if young else page.next
