@@ -47,7 +47,10 @@ class NewJob(BaseModel):
 @documented("Start a job", tag="jobs", body=NewJob, answers={202: JobDocument})
 def create() -> Response:
     wanted = read_json(request, NewJob)
-    job = services().catalogue.jobs.create(_kind(wanted.kind), _scope(wanted.scope), wanted.dry_run, wanted.force)
+    kind = _kind(wanted.kind)
+    if kind is JobKind.RECLAIM and wanted.scope.bucket is not None:
+        raise NotAllowed("scope.bucket", "reclaim is about nodes: what it removes is in no bucket")
+    job = services().catalogue.jobs.create(kind, _scope(wanted.scope), wanted.dry_run, wanted.force)
     return _enqueued(job)
 
 

@@ -14,7 +14,7 @@ from common.blobstore.base import Deadline, foreground
 from common.blobstore.health import Identity
 from common.blobstore.memory import MemoryStore
 from common.catalogue import base as catalogue
-from common.errors import CatalogueUnavailable, ConfigurationError, Conflict, NodeBusy, NodeReadOnly
+from common.errors import CatalogueUnavailable, ConfigurationError, Conflict, NodeBusy, NodeReadOnly, Unavailable
 from common.nodes import Nodes
 from common.objects import IDENTITY_NAME, Node, NodeHealth, NodeMode, NodeSpec
 from common.settings import Settings
@@ -460,6 +460,17 @@ def test_an_acceptance_that_breaks_off_leaves_the_node_foreign(stage: Stage) -> 
         accept(stage.rows.rows["a"], store, cast(catalogue.Nodes, stage.rows))
     assert stage.identity("a") is None
     assert stage.rows.rows["a"].identity == "foreign"
+
+
+def test_an_acceptance_that_takes_too_long_is_gone_on_with_by_the_next_call(stage: Stage) -> None:
+    store = foreign(stage, None)
+    stage.rows.stored = 2500
+    rows = cast(catalogue.Nodes, stage.rows)
+    with pytest.raises(Unavailable):
+        accept(stage.rows.rows["a"], store, rows, patience=-1)
+    assert (stage.rows.stored, stage.rows.rows["a"].identity, stage.identity("a")) == (1500, "foreign", None)
+    assert accept(stage.rows.rows["a"], store, rows) == 1500
+    assert stage.rows.rows["a"].identity == "known"
 
 
 def test_a_healthy_node_is_not_accepted_anew(stage: Stage) -> None:

@@ -164,6 +164,7 @@ def test_report_of_a_finished_job_is_shown(api: ApiWorld) -> None:
         ({"kind": "repair", "scope": {"bucket": "casa", "prefix": "a", "key": "b"}}, 422, "scope.key"),
         ({"kind": "repair", "scope": {"bucket": "casa", "key": "a\x00"}}, 422, "key"),
         ({"kind": "repair", "scope": {"bucket": "CASA"}}, 422, "bucket"),
+        ({"kind": "reclaim", "scope": {"bucket": "casa"}}, 422, "scope.bucket"),
         ({"kind": "repair", "scope": {"bucket": "nadie"}}, 404, None),
         ({"kind": "repair", "scope": {"node": "nadie"}}, 404, None),
         ({"kind": "repair", "scope": {"color": 1}}, 422, "scope.color"),
