@@ -87,10 +87,12 @@ class Pass:
         )
 
     def begin(self, now: float) -> None:
-        """A new pass. Orphans are shown as the last listing counted them until the next one has ended."""
+        """A new pass; what was not read in the time before it is no credit. Orphans are shown as the last listing
+        counted them until the next one has ended."""
         self.scrub = replace(self.scrub, started_at=now)
         self._turn_to(Phase.WEIGH)
         self.blobs = self.bytes = self.total = 0
+        self.credit = 0.0
         self.found = {MISSING: 0, DAMAGED: 0, ORPHANS: self.found.get(ORPHANS, 0)}
 
     def advance(self, now: float) -> None:

@@ -143,7 +143,7 @@ class ScrubNode:
         if after is None:
             now = self._catalogue.now()
             run.at.advance(now)
-            run.at.credit = max(run.at.credit, run.at.rate(now, self._period))
+            run.at.credit = run.at.rate(now, self._period)  # a second's worth, to begin with
         else:
             run.at.after = after
         return True

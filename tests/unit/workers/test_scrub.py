@@ -111,6 +111,14 @@ def test_a_run_reads_what_has_accrued_and_the_next_goes_on_from_there(rig: Rig, 
     assert (found.blobs, found.passes) == (6, 1)
 
 
+def test_the_time_between_two_passes_is_no_credit(rig: Rig, node: str) -> None:
+    whole_pass(rig, node)
+    rig.put("a", stored=3, blobs=6, size=1024 * 1024)
+    rig.clock.now += 7200
+    rig.worker.scrub(node)
+    assert len(blobs_read(rig)) == 1
+
+
 def test_a_killed_run_goes_on_from_the_last_checkpoint(rig: Rig, node: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.put("a", stored=3, blobs=8)
     monkeypatch.setattr(scrub, "PAGE", 2)
