@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from api.documents import Document
 from api.standing import Looked
 from common.catalogue.base import StatusCounts
 from common.objects import Node, NodeHealth, NodeMode, rfc3339
+from common.scrubbing import Scrub
 
 
-def alerts(nodes: Sequence[Node], counts: StatusCounts, looked: Looked) -> Iterator[Document]:
+def alerts(
+    nodes: Sequence[Node], counts: StatusCounts, looked: Looked, scrubs: Mapping[str, Scrub]
+) -> Iterator[Document]:
     for node in nodes:
+        reclaimed = scrubs.get(node.id, Scrub(node.id)).reclaimed
+        if reclaimed.stopped is not None:
+            yield _alert("reclaim-stopped", reclaimed.at, f"node {node.spec.name}: {reclaimed.stopped}")
         if node.health in (NodeHealth.DOWN, NodeHealth.FOREIGN) and node.mode is not NodeMode.RETIRED:
             yield _alert(f"node-{node.health.value}", node.since, f"node {node.spec.name}")
     if looked.depths is None:

@@ -74,7 +74,7 @@ def status() -> Response:
             "queues": looked.depths,
             "dead_letters": counts.dead_letters,
             "jobs_open": counts.jobs_open,
-            "alerts": list(alerts(rows, counts, looked)),
+            "alerts": list(alerts(rows, counts, looked, parts.catalogue.scrubs.all())),
         }
     )
 

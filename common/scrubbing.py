@@ -18,8 +18,9 @@ def scrub_lease(node_id: str) -> str:
 class Reclaimed:
     """What the last reclaim of a node's orphans came to.
 
-    generation: the catalogue's, whose rows were trusted. orphans: names without a row that were old enough. stopped:
-    why nothing was removed. held: why nothing may be removed until a job says `force`.
+    at: when it ended; of one that stopped: since when they do. generation: the catalogue's, whose rows were trusted.
+    orphans: names without a row that were old enough. stopped: why nothing was removed. held: why nothing may be
+    removed until a job says `force`.
     """
 
     at: float | None = None

@@ -112,7 +112,9 @@ class ReclaimNode:
                 self._may(before, generation, len(found.orphans), count)
         except (Stopped, IdentityMismatch) as error:
             if not dry_run:
-                self._note(node_id, replace(before, orphans=len(found.orphans), stopped=error.detail), False)
+                since = before.at if before.stopped is not None else None
+                orphans = len(found.orphans)
+                self._note(node_id, replace(before, at=since, orphans=orphans, stopped=error.detail), False)
             raise
         if not dry_run:
             left = len(found.orphans) - self._remove(node_id, found.orphans, tally, going)
@@ -120,7 +122,9 @@ class ReclaimNode:
             self._note(node_id, Reclaimed(generation=generation, orphans=left), force)
 
     def _note(self, node_id: str, result: Reclaimed, lifts: bool) -> None:
-        self._catalogue.scrubs.reclaimed(node_id, replace(result, at=self._catalogue.now()), lifts)
+        """`result.at` stays where a stop goes on."""
+        at = result.at if result.at is not None else self._catalogue.now()
+        self._catalogue.scrubs.reclaimed(node_id, replace(result, at=at), lifts)
 
     # -- 1, 3
 

@@ -12,6 +12,7 @@ from common.catalogue.base import StatusCounts
 from common.errors import QueueUnavailable
 from common.jobs.memory import MemoryQueue
 from common.objects import Node, NodeHealth, NodeMode, NodeSpec
+from common.scrubbing import Reclaimed, Scrub
 from tests.unit.api.world import MemoryKeys
 
 WELL = Looked({"replicate": 1}, None, None, None)
@@ -73,8 +74,10 @@ def node(name: str, health: NodeHealth, mode: NodeMode = NodeMode.ACTIVE) -> Nod
     return Node(name, NodeSpec(name, "http://h", "b", name), mode, None, True, "known", 1, health, 50.0, None, None)
 
 
-def names(*nodes: Node, counts: StatusCounts = NOTHING, looked: Looked = WELL) -> Mapping[object, object]:
-    return {alert["name"]: alert["since"] for alert in alerts(nodes, counts, looked)}
+def names(
+    *nodes: Node, counts: StatusCounts = NOTHING, looked: Looked = WELL, scrubs: Mapping[str, Scrub] | None = None
+) -> Mapping[object, object]:
+    return {alert["name"]: alert["since"] for alert in alerts(nodes, counts, looked, scrubs or {})}
 
 
 def test_all_is_well_is_no_alert() -> None:
@@ -86,6 +89,13 @@ def test_a_node_that_is_away_is_one_since_it_is_unless_it_was_given_up() -> None
     assert names(node("a", NodeHealth.DOWN, NodeMode.PAUSED)) == {"node-down": "1970-01-01T00:00:50.000000Z"}
     assert names(node("a", NodeHealth.FOREIGN)) == {"node-foreign": "1970-01-01T00:00:50.000000Z"}
     assert names(node("a", NodeHealth.DOWN, NodeMode.RETIRED)) == {}
+
+
+def test_a_reclaim_that_stops_is_one_since_it_does() -> None:
+    up = node("a", NodeHealth.UP)
+    assert names(up, scrubs={"a": Scrub("a", reclaimed=Reclaimed(90.0))}) == {}
+    stopped = Scrub("a", reclaimed=Reclaimed(90.0, stopped="too many"))
+    assert names(up, scrubs={"a": stopped}) == {"reclaim-stopped": "1970-01-01T00:01:30.000000Z"}
 
 
 def test_dead_letters_are_one_since_the_oldest_and_unavailable_objects_without_a_time() -> None:

@@ -237,8 +237,11 @@ def test_it_stops_when_too_much_would_go_until_a_job_says_force(rig: Rig, node: 
     assert job.state is JobState.FAILED
     assert "101 of 102" in (job.error or "")
     assert left(rig, node, old) == 101
-    assert rig.catalogue.scrubs.get(node).reclaimed.stopped is not None
+    stopped = rig.catalogue.scrubs.get(node).reclaimed
+    assert (stopped.stopped is not None, stopped.at) == (True, rig.clock.now)
+    rig.clock.now += 60
     rig.worker.reclaim(node)
+    assert rig.catalogue.scrubs.get(node).reclaimed == stopped, "since when it stops, not when it did last"
     assert left(rig, node, old) == 101
     job = run(rig, force=True)
     assert (job.state, job.report["reclaimed"]) == (JobState.DONE, 101)
