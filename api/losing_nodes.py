@@ -12,12 +12,11 @@ from itertools import islice
 
 from common.catalogue.base import Catalogue, NodeTotals
 from common.moves import BlobCopies
-from common.objects import CopyState, Node, NodeMode
+from common.objects import Node
 from common.placement import Candidate, order
 
 LOOKED_AT_MOST = 10_000
 NAMED_MOST = 100
-_HELD = (CopyState.STORED, CopyState.SUSPECT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +69,13 @@ def destinations(moved: Iterable[BlobCopies], takers: Sequence[Node]) -> Counter
 
 def lost_with(catalogue: Catalogue, node_id: str) -> int:
     """How many blobs have a copy on this node and none on any other that was not given up."""
-    kept = {node.id for node in catalogue.nodes.all() if node.mode is not NodeMode.RETIRED and node.id != node_id}
-    lost = 0
-    for blob in _on_node(catalogue, node_id):
-        holders = {row.node_id for row in blob.rows if row.state in _HELD}
-        lost += node_id in holders and not holders & kept
-    return lost
+    lost, after = 0, 0
+    while True:
+        found, next_after = catalogue.topology.only_on(node_id, after)
+        lost += found
+        if next_after is None:
+            return lost
+        after = next_after
 
 
 def loss_of(catalogue: Catalogue, without: Collection[str]) -> Loss:

@@ -41,10 +41,20 @@ def rows_of(found: Sequence[Any]) -> Sequence[Sequence[object]]:
     """A table of the nodes, with its headings."""
     rows: list[Sequence[object]] = [("NODE", "STATE", "COPIES", "BYTES", "MISSING", "LAST SEEN", "LAST ERROR")]
     for node in found:
-        state = node["state"] if node["writable"] else f"{node['state']}, not writable"
         numbers = node["copies"], size(node["bytes"]), node["missing"]
-        rows.append((node["name"], state, *numbers, node["last_seen"], node["last_error"]))
+        rows.append((node["name"], _state(node), *numbers, node["last_seen"], node["last_error"]))
     return rows
+
+
+def _state(node: Any) -> str:
+    words = [node["state"]]
+    if node["mode_until"]:
+        words.append(f"until {node['mode_until']}")
+    if node["safe_to_remove"]:
+        words.append("empty: can be removed")
+    if not node["writable"]:
+        words.append("not writable")
+    return ", ".join(words)
 
 
 @nodes.command(cls=ClientCommand, short_help="Add a node.")

@@ -39,6 +39,12 @@ class Topology(Protocol):
     def empty(self) -> Collection[str]:
         """Ids of the draining nodes that have no copy row left, doomed ones included."""
 
+    def only_on(self, node_id: str, after: int, limit: int = 1000) -> tuple[int, int | None]:
+        """Of a page of the copy rows on a node: how many are a blob's last, stored or suspect, of a current version.
+
+        Copies on retired nodes count as none. `after`: 0 first; then the next one that comes back, None at the end.
+        """
+
     def remainders(
         self, without: Collection[str], after: tuple[str, str] | None, limit: int = 500
     ) -> tuple[Sequence[Remainder], tuple[str, str] | None]:

@@ -10,14 +10,34 @@ from sqlalchemy.exc import IntegrityError as Taken
 from common.catalogue.sql import rows
 from common.catalogue.sql.database import Database
 from common.catalogue.sql.nodes import insert_node, one_node
-from common.catalogue.sql.tables import blobs, buckets, copies, nodes, objects
+from common.catalogue.sql.tables import blobs, buckets, copies, nodes, objects, versions
 from common.catalogue.topology import Remainder
 from common.errors import Conflict, NoSuchNode
 from common.objects import Node, NodeSpec
 
+_HELD = ("stored", "suspect")
 _LOCKED = select(nodes.c.id, nodes.c.mode).where(nodes.c.name == bindparam("name")).with_for_update()
 _HAS_ROWS = exists().where(copies.c.node_id == nodes.c.id)
 _EMPTY = select(nodes.c.id).where(nodes.c.mode == "draining", ~_HAS_ROWS)
+_page = (
+    select(copies.c.id, copies.c.blob_id, copies.c.state)
+    .where(copies.c.node_id == bindparam("node"), copies.c.id > bindparam("after"))
+    .order_by(copies.c.id)
+    .limit(bindparam("limit"))
+    .subquery()
+)
+_other = copies.alias("other")
+_elsewhere = exists().where(
+    _other.c.blob_id == _page.c.blob_id,
+    _other.c.state.in_(_HELD),
+    _other.c.node_id == nodes.c.id,
+    nodes.c.id != bindparam("node"),
+    nodes.c.mode != "retired",
+)
+_last = _page.c.state.in_(_HELD) & (versions.c.state == "current") & ~_elsewhere
+_ONLY_ON = select(func.count(), func.max(_page.c.id), func.sum(case((_last, 1), else_=0))).select_from(
+    _page.join(blobs, blobs.c.id == _page.c.blob_id).join(versions, versions.c.id == blobs.c.version_id)
+)
 _OBJECTS = (
     select(objects.c.bucket_id, buckets.c.name, objects.c.key, objects.c.version_id)
     .select_from(objects.join(buckets, buckets.c.id == objects.c.bucket_id))
@@ -83,6 +103,14 @@ class SqlTopology:
 
     def empty(self) -> Collection[str]:
         return self._database.read(lambda connection: set(connection.execute(_EMPTY).scalars()))
+
+    def only_on(self, node_id: str, after: int, limit: int = 1000) -> tuple[int, int | None]:
+        def work(connection: Connection) -> tuple[int, int | None]:
+            parameters = {"node": node_id, "after": after, "limit": limit}
+            size, last, found = connection.execute(_ONLY_ON, parameters).one()
+            return int(found or 0), last if size == limit else None
+
+        return self._database.read(work)
 
     def remainders(
         self, without: Collection[str], after: tuple[str, str] | None, limit: int = 500

@@ -123,6 +123,34 @@ def test_a_pause_ends_only_if_it_is_the_one_that_was_seen(stage: Stage) -> None:
     assert node(stage, "node1").mode is NodeMode.DRAINING
 
 
+@pytest.mark.parametrize("limit", [1, 2, 1000])
+def test_the_last_copies_on_a_node_are_counted_in_pages(stage: Stage, limit: int) -> None:
+    for number in range(3):
+        stage.put(f"one{number}", stored=1)
+        stage.put(f"two{number}", stored=2)
+    _, blob_id, _ = stage.put("suspect", stored=1)
+    stage.catalogue.copies.suspect(blob_id, stage.nodes[0], "absent")
+    stage.put("gone", stored=1)
+    stage.catalogue.objects.delete("papers", "gone", Preconditions())
+
+    def only_on(number: int) -> int:
+        count, after = 0, 0
+        while True:
+            found, next_after = stage.catalogue.topology.only_on(stage.nodes[number], after, limit)
+            count += found
+            if next_after is None:
+                return count
+            after = next_after
+
+    assert [only_on(number) for number in range(3)] == [4, 0, 0]
+    stage.see(NodeHealth.UP, NodeHealth.DOWN, NodeHealth.UP)
+    assert only_on(0) == 4, "a node that is down has its copies still"
+    stage.catalogue.topology.retire("node2")
+    assert only_on(0) == 7, "one that was given up has none"
+    stage.catalogue.topology.retire("node1")
+    assert [only_on(0), only_on(1)] == [7, 3]
+
+
 def remainders(stage: Stage, *without: int, limit: int = 500) -> dict[str, int]:
     seen: dict[str, int] = {}
     after = None

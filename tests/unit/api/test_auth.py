@@ -140,6 +140,13 @@ def test_first_admin_token_comes_from_its_file_and_may_do_everything(guarded: Ap
         ("DELETE", "/v1/buckets/otro", "admin"),
         ("POST", "/v1/jobs", "admin"),
         ("PATCH", "/v1/nodes/n0", "admin"),
+        ("POST", "/v1/nodes", "admin"),
+        ("DELETE", "/v1/nodes/n0", "admin"),
+        ("POST", "/v1/nodes/simulate-loss", "admin"),
+        ("GET", "/v1/dead-letters", "read"),
+        ("POST", "/v1/dead-letters/retry", "admin"),
+        ("POST", "/v1/dead-letters/1/retry", "admin"),
+        ("DELETE", "/v1/dead-letters/1", "admin"),
     ],
 )
 def test_each_route_wants_its_scope(guarded: ApiWorld, method: str, path: str, scope: str) -> None:

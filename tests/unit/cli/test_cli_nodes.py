@@ -16,7 +16,8 @@ from tests.unit.cli.conftest import Run
 from tests.unit.cli.stand_in import Reply, Request, StandIn, document, problem
 
 NODE: dict[str, Any] = {
-    "name": "node1", "mode": "active", "state": "down", "writable": False, "copies": 3, "bytes": 3 << 20, "missing": 2,
+    "name": "node1", "mode": "active", "mode_until": None,
+    "state": "down", "writable": False, "copies": 3, "bytes": 3 << 20, "missing": 2,
     "last_seen": None, "last_error": "refused", "safe_to_remove": False,
 }  # fmt: skip
 PREVIEW = {"copies": 3, "bytes": 3 << 20, "to": {"node2": 2}, "unplaced": 1, "estimated": False}
@@ -49,6 +50,15 @@ def test_nodes_lists_them_with_and_without_the_word(run: Run, api: StandIn) -> N
     assert run(nodes).stdout == run(nodes, "list").stdout
     assert "down, not writable" in run(nodes).stdout
     assert json.loads(run(nodes, "--json").stdout) == json.loads(run(nodes, "list", "--json").stdout)
+
+
+def test_the_list_tells_when_a_pause_ends_and_what_can_be_removed(run: Run, api: StandIn) -> None:
+    paused = {**NODE, "writable": True, "state": "paused", "mode_until": "2100-01-01T00:00:00Z"}
+    empty = {**NODE, "writable": True, "state": "draining", "safe_to_remove": True}
+    api.answer = lambda request: document({"nodes": [paused, empty]})
+    _, first, second = run(nodes).stdout.splitlines()
+    assert "paused, until 2100-01-01T00:00:00Z " in first
+    assert "draining, empty: can be removed " in second
 
 
 def test_nodes_of_an_api_that_is_away_is_status_4(run: Run, api: StandIn) -> None:
