@@ -1,0 +1,117 @@
+"""Processes are told to end, or stand still (scenarios 35, 36): what they were at is finished, or done by another."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cli.cluster import act
+from cli.cluster.home import Home
+from tests.cluster import Cluster, wait
+from tests.faults.bare_upload import Upload
+from tests.faults.between import children
+from tests.faults.history import History
+
+LEASE = 5.0
+SETTINGS = {"BOVEDA_LEASE_SECONDS": str(LEASE)}
+MIB = 1 << 20
+
+
+@contextmanager
+def standing_still(*pids: int) -> Iterator[None]:
+    """SIGSTOP until the end of the block."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+        wait(lambda pid=pid: state(pid) == "T", 5, "it stands still")  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+def test_requests_in_flight_are_finished_when_the_gateways_are_told_to_end(cluster: Cluster) -> None:
+    body, old = os.urandom(2 * MIB), os.urandom(30 * MIB)
+    assert cluster.put("in-flight-old", old).status == 201
+    cluster.wait_converged()
+    download = cluster.get("in-flight-old", preload_content=False)
+    got = download.read(MIB)
+    upload = Upload(cluster, "in-flight", len(body))
+    upload.send(body[:MIB])
+    with ThreadPoolExecutor(1) as operator:
+        stopping = operator.submit(cluster.act, "stop", "api")
+        try:
+            wait(lambda: act.now(Home.of(cluster.home), "api").state == "ending", 5, "it was told to end")
+            upload.send(body[MIB:])
+            assert upload.status() == 201
+            assert got + download.read() == old
+        finally:
+            stopping.result()
+            cluster.act("start", "api")
+            cluster.wait_ready()
+    assert cluster.get("in-flight").data == body
+    cluster.wait_converged()
+
+
+@pytest.mark.parametrize("name", ["worker1", "control", "beat", "queue", "node2"])
+def test_a_process_told_to_end_amid_uploads_costs_nothing(cluster: Cluster, name: str) -> None:
+    history = History(cluster, f"end-{name}")
+
+    def restart() -> None:
+        wait(lambda: len(history.acknowledged) >= 5, 30, "some uploads")
+        cluster.act("stop", name)
+        seen = len(history.acknowledged)
+        wait(lambda: len(history.acknowledged) >= seen + 5, 30, "uploads go on")
+        cluster.act("start", name)
+
+    history.during(restart)
+    assert history.refused == []
+    cluster.wait_converged()
+    assert (history.wrong(), history.wrong_on(cluster.nodes())) == ([], [])
+
+
+def test_while_one_gateway_process_stands_still_the_others_serve_and_nothing_is_lost(cluster: Cluster) -> None:
+    history = History(cluster, "still-api")
+    history.upload_many(10)
+    stopped, *_ = children(cluster.process("api")["pid"])
+    with standing_still(stopped), ThreadPoolExecutor(4) as clients:
+        uploads = [clients.submit(history.upload) for _ in range(20)]
+        wait(lambda: sum(upload.done() for upload in uploads) >= 10, 30, "the others answer")
+        os.kill(stopped, signal.SIGCONT)
+    assert history.refused == []
+    cluster.wait_converged()
+    assert (history.wrong(), history.wrong_on(cluster.nodes())) == ([], [])
+
+
+def test_what_a_worker_that_stands_still_has_claimed_is_done_by_another_and_its_late_end_changes_nothing(
+    cluster: Cluster,
+) -> None:
+    history = History(cluster, "still-worker")
+    worker = cluster.process("worker1")["pid"]
+    with ThreadPoolExecutor(4) as clients:
+        uploads = [clients.submit(history.upload, 200_000) for _ in range(60)]
+        wait(lambda: len(history.acknowledged) >= 15, 30, "some uploads")
+        with standing_still(worker):
+            for upload in uploads:
+                upload.result()
+            cluster.wait_converged(LEASE + 55)
+            assert history.wrong_on(cluster.nodes()) == []
+            deleted = list(history.acknowledged)[::3]
+            gone = {name for key in deleted for name in cluster.blobs(key)}
+            for key in deleted:
+                assert cluster.delete(key).status == 204
+                del history.acknowledged[key]
+            wait(lambda: not any(gone & node.names() for node in cluster.nodes().values()), 60, "deletes are done")
+    assert history.refused == []
+    cluster.wait_converged()
+    assert (history.wrong(), history.wrong_on(cluster.nodes())) == ([], [])
