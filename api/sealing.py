@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from blake3 import blake3
 
@@ -28,7 +28,7 @@ class Sealed:
 class Sealing:
     """How the blobs of one version are sealed: under its own data key, `blob_size` bytes of plaintext each."""
 
-    dek: bytes
+    dek: bytes = field(repr=False)
     version_id: str
     blob_size: int
 

@@ -40,7 +40,7 @@ class Source:
     enqueuer: Enqueuer
     spare: SpareThreads
     version_id: str
-    dek: bytes
+    dek: bytes = field(repr=False)
     sent: bool = False
     blamed: set[tuple[str, str]] = field(default_factory=set)
 

@@ -35,7 +35,7 @@ _REDIS_ERRORS: Final = (KombuError, RedisError, OSError)
 
 
 def configuration(socket_seconds: float) -> dict[str, Any]:
-    """Celery's settings of every process. What each is good for was measured; see docs/operations.md."""
+    """Celery's settings of every process."""
     return {
         "result_backend": None,
         "task_ignore_result": True,
