@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import DirectoryPath, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import DirectoryPath, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -103,13 +103,21 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Settings:
-        if self.auth == "none" and not is_loopback(self.host):
-            raise ValueError("BOVEDA_AUTH=none is allowed only on a loopback BOVEDA_HOST; use BOVEDA_AUTH=token")
-        if self.write_copies > self.copies:
-            raise ValueError("BOVEDA_WRITE_COPIES must not exceed BOVEDA_COPIES")
-        return self
+    # Rules between two settings stand at the later one: pydantic skips those of a whole model once a field is wrong.
+
+    @field_validator("auth")
+    @classmethod
+    def _open_only_on_loopback(cls, value: str, info: ValidationInfo) -> str:
+        if value == "none" and not is_loopback(info.data.get("host", "localhost")):
+            raise ValueError("none is allowed only on a loopback BOVEDA_HOST; use token")
+        return value
+
+    @field_validator("write_copies")
+    @classmethod
+    def _not_over_copies(cls, value: int, info: ValidationInfo) -> int:
+        if value > info.data.get("copies", value):
+            raise ValueError("must not exceed BOVEDA_COPIES")
+        return value
 
     # -- paths and addresses that follow from the home folder
 
@@ -148,8 +156,8 @@ def load() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        lines = []
-        for item in error.errors(include_input=False, include_url=False):
-            name = "".join(f"BOVEDA_{part}".upper() for part in item["loc"][:1])
-            lines.append(f"{name}: {item['msg']}" if name else item["msg"].removeprefix("Value error, "))
+        lines = [
+            f"BOVEDA_{item['loc'][0]}".upper() + f": {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors(include_input=False, include_url=False)
+        ]
         raise ConfigurationError("wrong settings:\n  " + "\n  ".join(lines)) from None

@@ -60,9 +60,10 @@ def test_every_setting_is_shown_with_its_meaning_and_no_secret(monkeypatch: pyte
 
 
 def test_all_wrong_settings_are_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BOVEDA_PORT", "no")
-    monkeypatch.setenv("BOVEDA_COPIES", "0")
+    wrong = {"PORT": "no", "SWEEP_INTERVAL": "0", "HOST": "0.0.0.0", "WRITE_COPIES": "9"}  # with AUTH and COPIES unset
+    for name, value in wrong.items():
+        monkeypatch.setenv(f"BOVEDA_{name}", value)
     ran = CliRunner().invoke(config, [])
     assert ran.exit_code == 2
-    assert "BOVEDA_PORT" in ran.output
-    assert "BOVEDA_COPIES" in ran.output
+    named = [line.split(":")[0].strip() for line in ran.output.splitlines() if line.startswith("  BOVEDA_")]
+    assert sorted(named) == ["BOVEDA_AUTH", "BOVEDA_PORT", "BOVEDA_SWEEP_INTERVAL", "BOVEDA_WRITE_COPIES"]
