@@ -6,7 +6,7 @@ import re
 
 from common.errors import RangeNotSatisfiable
 
-_SINGLE = re.compile(r"\s*bytes\s*=[\s,]*(?:(\d{1,18})\s*-\s*(\d{0,18})|-\s*(\d{1,18}))[\s,]*", re.IGNORECASE)
+_SINGLE = re.compile(r"\s*bytes\s*=[\s,]*(?:(\d{1,100})\s*-\s*(\d{0,100})|-\s*(\d{1,100}))[\s,]*", re.IGNORECASE)
 
 
 def parse(text: str | None, size: int) -> tuple[int, int] | None:
