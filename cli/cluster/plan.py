@@ -36,6 +36,11 @@ class Spec:
     bucket: str | None = None
     credentials: Path | None = None
 
+    def end_of_log(self) -> str:
+        """Its last words, under a line that says where they stand."""
+        lines = self.log.read_text(errors="replace").splitlines()[-8:] if self.log.exists() else []
+        return "\n".join((f"the end of {self.log}:", *lines))
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -24,6 +24,7 @@ from common.errors import ConfigurationError
 from common.settings import Settings
 
 UP_SECONDS = 120.0
+RESTARTS_MOST = 3
 _POLL = 0.05
 
 
@@ -45,6 +46,7 @@ def up(settings: Settings, wanted: Wanted) -> int:
     try:
         end_leftovers(home, click.echo)
         _check_ports(settings)
+        _check_token(settings)
         _say_what_is_not_used()
         prepared = plan.make(home, settings, layout.settle(home, wanted.nodes, wanted.kind), wanted.workers)
         return _in_background(prepared, lock) if wanted.detach else _here(prepared)
@@ -73,6 +75,12 @@ def _check_ports(settings: Settings) -> None:
         wrong.append("BOVEDA_PORT and BOVEDA_FLOWER_PORT are the same")
     if wrong:
         raise ConfigurationError("; ".join(wrong))
+
+
+def _check_token(settings: Settings) -> None:
+    path = settings.admin_token_file
+    if settings.auth == "token" and path is not None and not os.access(path, os.R_OK):
+        raise ConfigurationError(f"BOVEDA_ADMIN_TOKEN_FILE: {path} cannot be read")
 
 
 def _say_what_is_not_used() -> None:
@@ -120,7 +128,7 @@ def _follow(prepared: Plan, pid: int, log: Path, offset: int) -> int:
     """Show what the supervisor says until the API can take an upload; end it all if that does not come about."""
     end = time.monotonic() + UP_SECONDS
     missing = _missing(prepared)
-    while missing and time.monotonic() < end:
+    while missing and time.monotonic() < end and not _keeps_dying(prepared):
         offset = _show(log, offset)
         if os.waitpid(pid, os.WNOHANG)[0]:
             _show(log, offset)
@@ -137,8 +145,15 @@ def _follow(prepared: Plan, pid: int, log: Path, offset: int) -> int:
     os.kill(pid, signal.SIGTERM)
     os.waitpid(pid, 0)
     _show(log, offset)
-    click.echo(f"boveda: not ready within {UP_SECONDS:.0f} s: {missing}; the logs are in {log.parent}", err=True)
+    (api,) = (spec for spec in prepared.ours if spec.kind == "api")
+    click.echo(f"boveda: not ready: {missing}; {api.end_of_log()}", err=True)
     return 1
+
+
+def _keeps_dying(prepared: Plan) -> bool:
+    """The API died again and again before it ever answered: waiting longer changes nothing."""
+    recorded = state.read(prepared.home)
+    return any(row.kind == "api" and row.restarts >= RESTARTS_MOST for row in recorded.rows) if recorded else False
 
 
 def _missing(prepared: Plan) -> str:

@@ -155,8 +155,7 @@ class Supervisor:
 
     def _fail(self, spec: Spec) -> None:
         self._exit = 1
-        lines = spec.log.read_text(errors="replace").splitlines()[-8:]
-        self._face.say("\n".join((f"{spec.name} failed; the end of {spec.log}:", *lines)))
+        self._face.say(f"{spec.name} failed; {spec.end_of_log()}")
 
     def _end(self) -> Iterator[None]:
         self._face.say("ending")

@@ -154,3 +154,16 @@ def test_a_start_that_cannot_succeed_ends_what_it_started_and_says_why(clusters:
     assert ran.returncode == 1
     assert "keys failed" in ran.stdout
     assert all(process["pid"] is None for process in cluster.document()["processes"])
+
+
+def test_an_api_that_cannot_start_ends_the_start_with_its_last_words(clusters: Clusters, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    cluster = clusters(BOVEDA_AUTH="token", BOVEDA_ADMIN_TOKEN_FILE=str(token))
+    ran = cluster.run("up", "--detach")
+    assert (ran.returncode, "BOVEDA_ADMIN_TOKEN_FILE" in ran.stderr) == (2, True)
+    token.write_text("")  # it can be read, and is none
+    ran = cluster.run("up", "--detach")
+    assert ran.returncode == 1
+    assert "api.log" in ran.stderr
+    assert "BOVEDA_ADMIN_TOKEN_FILE" in ran.stderr
+    assert all(process["pid"] is None for process in cluster.document()["processes"])
