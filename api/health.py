@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 
 from flask import Blueprint, Response, g
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from api.alerts import alerts
 from api.documents import answer
@@ -16,9 +14,10 @@ from api.openapi import documented
 from api.processes import Processes
 from api.schemas import Alive, Ready, Status
 from api.services import Services, services
+from api.store_metrics import StoreMetrics
 from common import telemetry
 from common.catalogue.base import StatusCounts
-from common.errors import BovedaError, CatalogueUnavailable, Unavailable
+from common.errors import CatalogueUnavailable, Unavailable
 
 blueprint = Blueprint("health", __name__)
 
@@ -86,46 +85,5 @@ def _copies(counts: StatusCounts) -> dict[str, int]:
 @blueprint.get("/metrics")
 @documented("Prometheus metrics", tag="health", answers={200: "text"})
 def metrics() -> Response:
-    text, content_type = telemetry.expose(_Store(services()), Processes())
+    text, content_type = telemetry.expose(StoreMetrics(services()), Processes())
     return Response(text, content_type=content_type)
-
-
-class _Store(Collector):
-    """The state of the store, asked of the catalogue and the queue at every scrape."""
-
-    def __init__(self, parts: Services) -> None:
-        self._parts = parts
-
-    def collect(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("boveda_up", "Whether the part answered", labels=["part"])
-        try:
-            yield from self._catalogue()
-            up.add_metric(["catalogue"], 1)
-        except BovedaError:
-            up.add_metric(["catalogue"], 0)
-        queues = self._parts.standing.now().depths
-        up.add_metric(["queue"], 0 if queues is None else 1)
-        depth = GaugeMetricFamily("boveda_queue_messages", "Messages waiting", labels=["queue"])
-        for name, count in (queues or {}).items():
-            depth.add_metric([name], count)
-        yield depth
-        yield up
-
-    def _catalogue(self) -> Iterator[Metric]:
-        counts = self._parts.counts.now()
-        nodes = self._parts.catalogue.nodes.all()
-        objects = GaugeMetricFamily("boveda_objects", "Objects by shown state", labels=["state"])
-        for state, count in counts.objects.items():
-            objects.add_metric([state], count)
-        yield objects
-        copies = GaugeMetricFamily("boveda_copies_open", "Copy rows that are not true yet", labels=["state"])
-        for state, count in _copies(counts).items():
-            copies.add_metric([state], count)
-        yield copies
-        oldest = counts.oldest_unprotected or 0.0
-        yield GaugeMetricFamily("boveda_oldest_unprotected_seconds", "Age of the oldest unprotected object", oldest)
-        yield GaugeMetricFamily("boveda_dead_letters", "Copies whose attempts are exhausted", counts.dead_letters)
-        health = GaugeMetricFamily("boveda_node_health", "1 for the shared verdict", labels=["node", "health"])
-        for node in nodes:
-            health.add_metric([node.spec.name, node.health.value], 1)
-        yield health

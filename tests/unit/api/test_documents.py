@@ -9,6 +9,7 @@ import pytest
 
 from api.schemas import BucketDocument, BucketList, JobDocument, JobList, Listing, NodeDocument, NodeList, Ready, Status
 from common.jobs.base import Queue, TaskName
+from common.scrubbing import Scrub, scrub_lease
 from common.work import JobState
 from tests.unit.api.world import ApiWorld, problem
 
@@ -248,6 +249,23 @@ def test_metrics_are_prometheus_text(api: ApiWorld) -> None:
     assert 'boveda_objects{state="replicating"} 1.0' in text
     assert 'boveda_up{part="catalogue"} 1.0' in text
     assert "boveda_api_resident_bytes{" in text
+
+
+def test_metrics_tell_how_far_each_node_was_scrubbed_and_how_long_ago(api: ApiWorld) -> None:
+    first, second, _ = api.catalogue.nodes.all()
+    now = api.catalogue.now()
+    running = Scrub(first.id, started_at=now, bytes=25, total=100, found={"damaged": 2})
+    ended = Scrub(second.id, started_at=now - 70, finished_at=now - 60, passes=1)
+    for scrub in (running, ended):
+        assert api.catalogue.leases.acquire(scrub_lease(scrub.node_id), "test", 60)
+        assert api.catalogue.scrubs.save(scrub, "test")
+    lines = api.client.get("/metrics").data.decode().splitlines()
+    assert f'boveda_scrub_coverage{{node="{first.spec.name}"}} 0.25' in lines
+    assert f'boveda_scrub_coverage{{node="{second.spec.name}"}} 1.0' in lines
+    assert f'boveda_scrub_found{{node="{first.spec.name}",what="damaged"}} 2.0' in lines
+    (age,) = [line for line in lines if line.startswith("boveda_scrub_age_seconds{")]
+    assert f'node="{second.spec.name}"' in age
+    assert 60 <= float(age.split()[-1]) < 120
 
 
 def test_every_answer_has_an_id_of_its_own(shared: ApiWorld) -> None:
