@@ -1,9 +1,11 @@
-"""The scrub job: every copy in a scope is read now, as fast as two threads do it. It finds, and never repairs.
+"""The scrub job: every copy in a scope is read now, as fast as one thread does it. It finds, and never repairs.
 
 For each page of blobs, in order of (bucket, key, number):
 1. Read every copy on the scope's nodes. Right: verified. Absent or wrong where it should be stored: suspect, and a
    worker is sent to look at it; unless it is a dry run, which only counts.
 2. Checkpoint: what was verified, then report and cursor.
+
+A second thread would find little more in a second, and clients beside it would wait for a core.
 
 Then, where the scope is whole nodes, those are listed: old names without a row are orphans.
 """
@@ -12,7 +14,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -29,7 +30,6 @@ from workers.names import Listing
 from workers.scope import Position, Range, position
 
 PAGE_BLOBS: Final = 32
-THREADS: Final = 2
 
 
 @dataclass
@@ -71,16 +71,15 @@ class ScrubJob:
         total = job.total or within.count(self._catalogue)
         after = position(job.cursor)
         speed = _Speed(report)
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="scrub") as pool:
-            while going():
-                page = self._catalogue.scrubs.scope(within.bucket_id, within.prefix, within.key, after, PAGE_BLOBS)
-                if page.last is None:
-                    break
-                self._page(pool, page.copies, within, job.dry_run, report)
-                after = page.last
-                speed.tell(report, total)
-                if not self._checkpoint(going, report, total, after):
-                    return
+        while going():
+            page = self._catalogue.scrubs.scope(within.bucket_id, within.prefix, within.key, after, PAGE_BLOBS)
+            if page.last is None:
+                break
+            self._page(page.copies, within, job.dry_run, report)
+            after = page.last
+            speed.tell(report, total)
+            if not self._checkpoint(going, report, total, after):
+                return
         if not going():
             return
         if job.scope.bucket is None:
@@ -94,18 +93,10 @@ class ScrubJob:
         cursor = {"after": list(after)}
         return going.progress(report.blobs, max(total, report.blobs), report.bytes, report.document(), cursor)
 
-    def _page(
-        self,
-        pool: ThreadPoolExecutor,
-        blobs: Sequence[Sequence[StoredCopy]],
-        within: Range,
-        dry_run: bool,
-        report: Report,
-    ) -> None:
-        copies = [copy for copies in blobs for copy in copies if copy.node_id in within.nodes]
-        findings = list(pool.map(lambda copy: self._looks(copy.node_id, copy.blob), copies))
+    def _page(self, blobs: Sequence[Sequence[StoredCopy]], within: Range, dry_run: bool, report: Report) -> None:
         right: list[tuple[int, int]] = []
-        for copy, finding in zip(copies, findings, strict=True):
+        for copy in (copy for copies in blobs for copy in copies if copy.node_id in within.nodes):
+            finding = self._looks(copy.node_id, copy.blob)
             report.found[finding.kind] += 1
             if finding.kind == GOOD:
                 report.bytes += copy.blob.cipher_length

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any
 
@@ -10,7 +9,7 @@ from common.errors import CatalogueUnavailable
 from common.jobs.base import Queue, TaskName
 from common.objects import NodeHealth, blob_name, new_id
 from common.work import Job, JobKind, JobState, Scope
-from tests.unit.workers.rig import BUCKET, Rig, blocked, until
+from tests.unit.workers.rig import BUCKET, Rig
 from workers import scrub_job
 
 
@@ -136,28 +135,3 @@ def test_a_cancelled_job_stops_at_the_next_checkpoint(rig: Rig, monkeypatch: pyt
     rig.worker.run_job(job.id)
     assert rig.catalogue.jobs.get(job.id).state is JobState.CANCELLED
     assert len(rig.nodes.stores[rig.ids[0]].calls) == 2
-
-
-def test_two_copies_are_read_at_a_time_and_no_more(rig: Rig) -> None:
-    rig.put("a", stored=3, blobs=4)
-    go_on, lock = threading.Event(), threading.Lock()
-    inside = most = 0
-
-    def hold(operation: str, _: str) -> None:
-        nonlocal inside, most
-        with lock:
-            inside += 1
-            most = max(most, inside)
-        blocked(go_on)
-        with lock:
-            inside -= 1
-
-    for node in rig.ids:
-        rig.nodes.stores[node].faults.before = hold
-    job = rig.catalogue.jobs.create(JobKind.SCRUB, Scope(bucket=BUCKET), False, False)
-    running = threading.Thread(target=rig.worker.run_job, args=(job.id,))
-    running.start()
-    until(lambda: inside == 2)
-    go_on.set()
-    running.join()
-    assert most == 2
