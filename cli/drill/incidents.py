@@ -42,11 +42,15 @@ class NotDone(BovedaError):
 
 @dataclass
 class Incident:
-    """What was broken, and what followed. `healed`: seconds from putting it right to full copies."""
+    """What was broken, and what followed. `mended`: when it was put right; `healed`: seconds from then to full copies.
+
+    `left_out`, `failed`: why, in words.
+    """
 
     name: str
     target: str = ""
     seen: Seen = field(default_factory=lambda: Seen(0, 0, 0, 0.0))
+    mended: float | None = None
     healed: float | None = None
     figures: dict[str, float] = field(default_factory=dict)
     left_out: str = ""
@@ -82,7 +86,9 @@ class Drill:
         try:
             breaks(incident)
             self._load.pause()
-            incident.healed = self._stage.wait(self._stage.whole, HEAL_SECONDS, "full copies of every object")
+            mended = incident.mended or time.monotonic()
+            self._stage.wait(self._stage.whole, HEAL_SECONDS, "full copies of every object")
+            incident.healed = time.monotonic() - mended
         except NotDone as error:
             incident.left_out = error.detail
         except BovedaError as error:
@@ -118,6 +124,7 @@ class Drill:
             before = self._stage.missing(name)
         finally:
             self._stage.start(name)
+        incident.mended = time.monotonic()
         back = self._stage.wait(lambda: self._stage.missing(name) < before, HEAL_SECONDS, f"a first copy on {name}")
         incident.figures["node back, first missing copy"] = back
 
@@ -135,11 +142,11 @@ class Drill:
         self._stage.wait(lambda: self._stage.states()[name] == "foreign", 60, f"{name} is seen as foreign")
         self._meanwhile(UPLOADS_MEANWHILE)
         self._stage.ask("PATCH", f"/v1/nodes/{name}", {"accept": True})
-        accepted = time.monotonic()
+        incident.mended = time.monotonic()
         self._load.pause()
         self._stage.wait(lambda: self._stage.states()[name] == "up", 60, f"{name} takes part again")
         self._stage.wait(self._stage.whole, HEAL_SECONDS, f"full copies on {name}")
-        incident.figures["wiped node whole again"] = time.monotonic() - accepted
+        incident.figures["wiped node whole again"] = time.monotonic() - incident.mended
 
     def flip_byte(self, incident: Incident) -> None:
         """Which node is read first is not ours to say: each has the damaged copy in turn, until a read finds it."""
@@ -154,6 +161,7 @@ class Drill:
             with closing(self._stage.disk(node)) as disk:
                 seconds = self._damage(client, disk, key, name)
             if seconds is not None:
+                incident.mended = time.monotonic() - seconds
                 incident.figures["damaged copy, from the read that found it"] = seconds
                 return
         raise NotDone("no read came to the damaged copies")
@@ -165,10 +173,12 @@ class Drill:
             self._meanwhile(UPLOADS_MEANWHILE)
         finally:
             self._stage.start("queue")
+        incident.mended = time.monotonic()
 
     def kill_workers(self, incident: Incident) -> None:
         incident.target = ", ".join(row.name for row in self._stage.rows("worker"))
         self._stage.kill_workers()
+        incident.mended = time.monotonic()
         self._meanwhile(UPLOADS_MEANWHILE)
 
     def pause_node(self, incident: Incident) -> None:
@@ -182,6 +192,7 @@ class Drill:
             self._meanwhile(UPLOADS_MEANWHILE)
         finally:
             self._stage.ask("PATCH", f"/v1/nodes/{name}", {"mode": "active"})
+        incident.mended = time.monotonic()
 
     # -- their parts
 
