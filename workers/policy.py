@@ -106,6 +106,13 @@ def plan(copies: BlobCopies, scene: Scene, rebalance: bool = False) -> Plan:
     return _surplus(copies, scene, placed, counted)
 
 
+def unplaced(copies: BlobCopies, scene: Scene) -> int:
+    """How many of the wanted copies have no row on a node that counts."""
+    return max(
+        0, copies.wanted - sum(row.state is not CopyState.DOOMED and scene.counts(row.node_id) for row in copies.rows)
+    )
+
+
 def _ranked(copies: BlobCopies, scene: Scene, rows: Iterable[CopyRow]) -> list[CopyRow]:
     by_node = {row.node_id: row for row in rows if row.node_id is not None}
     return [by_node[node_id] for node_id in scene.ranked(copies.version_id, [node for node in by_node if node])]

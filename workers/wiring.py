@@ -26,6 +26,7 @@ from workers.leases import HeldLeases
 from workers.looks import Looks
 from workers.names import Listing
 from workers.process import DEFAULT_THREADS
+from workers.rebalance import Rebalance
 from workers.reclaim import ReclaimNode
 from workers.reclaim_job import Reclaim
 from workers.repair import Repair
@@ -77,6 +78,7 @@ def assemble(
     sources = Sources(catalogue, nodes, shares.threads, enqueuer, claims)
     replicate = Replicate(claims, sources, nodes, shares.puts, pool)
     verify = Verify(claims, sources, nodes, shares.threads)
+    settle = Settle(catalogue, nodes, sources, shares.threads, settings)
     looks = Looks(nodes, shares.threads)
     listing = Listing(catalogue, nodes, settings.orphan_grace)
     reclaim = ReclaimNode(catalogue, nodes, listing, held)
@@ -84,6 +86,7 @@ def assemble(
         JobKind.REPAIR: Repair(catalogue, nodes, looks, (verify, lambda blob_ids: replicate(blob_ids, None))),
         JobKind.SCRUB: ScrubJob(catalogue, nodes, looks, listing, enqueuer),
         JobKind.RECLAIM: Reclaim(nodes, reclaim),
+        JobKind.REBALANCE: Rebalance(catalogue, nodes, (lambda blob_ids: replicate(blob_ids, None), settle), settings),
     }
 
     def going() -> bool:
@@ -102,7 +105,7 @@ def assemble(
         replicate=replicate,
         verify=verify,
         delete=Delete(claims, nodes, shares.threads),
-        settle=Settle(catalogue, nodes, sources, shares.threads, settings),
+        settle=settle,
         run_job=RunJob(catalogue, held, jobs, going),
         scrub=ScrubNode(catalogue, nodes, looks, listing, held, enqueuer, settings, going),
         reclaim=lambda node_id: reclaim.unasked(node_id, going),

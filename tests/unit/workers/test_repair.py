@@ -122,7 +122,7 @@ def test_a_bucket_that_is_not_there_fails_the_job_in_words(rig: Rig) -> None:
 
 
 def test_a_kind_nobody_runs_fails_the_job_in_words(rig: Rig) -> None:
-    job = rig.catalogue.jobs.create(JobKind.REBALANCE, Scope(), False, False)
+    job = rig.catalogue.jobs.create(JobKind.REWRAP, Scope(), False, False)
     rig.worker.run_job(job.id)
     assert rig.catalogue.jobs.get(job.id).state is JobState.FAILED
 
