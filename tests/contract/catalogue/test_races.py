@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Connection
 
-from common.errors import Conflict, NoSuchBucket, NoSuchObject, PreconditionFailed, UploadSuperseded
+from common.errors import Conflict, KeysUnavailable, NoSuchBucket, NoSuchObject, PreconditionFailed, UploadSuperseded
 from common.objects import CopyState, Preconditions, new_id
 from common.work import CopyAction, End
 from tests.contract.catalogue.race import race
@@ -77,32 +77,75 @@ def test_put_against_bucket_delete_never_leaves_an_object_without_a_bucket(stage
     assert versions_in(stage, "current") == 0
 
 
-def test_put_against_drain_leaves_no_new_copy_wanted_on_the_draining_node(stage: Stage) -> None:
-    drain = lambda: stage.catalogue.nodes.set_mode("node3", "draining", None)  # noqa: E731
-    put, drained, _ = race(stage.catalogue, lambda: stage.put("a"), drain, pause_before="SELECT nodes.id")
-    assert (put.error, drained.error) == (None, None)
-    drained, put, _ = race(stage.catalogue, drain, lambda: stage.put("b"), pause_before="SELECT nodes.id")
-    assert (put.error, drained.error) == (None, None)
-    nodes = [copy.node_id for copy in stage.catalogue.objects.find("papers", "b").blobs[0].copies]
-    assert nodes in ([*stage.nodes[:2], None], stage.nodes), "seen by the put, or left for the drain to move"
+def placement(stage: Stage, blob_id: str) -> list[str | None]:
+    (copies,) = stage.catalogue.moves.of([blob_id])
+    return [row.node_id for row in copies.rows]
 
 
-def test_put_against_a_retiring_key_is_stored_before_or_refused_after(stage: Stage) -> None:
-    def retire(connection: Connection) -> int:
+def to_be_emptied(stage: Stage, node_id: str) -> list[str]:
+    """The blobs that whoever empties the node finds there."""
+    page, _ = stage.catalogue.moves.examine(node_id, 0)
+    return [copies.blob.id for copies in page]
+
+
+def drain(stage: Stage) -> object:
+    return stage.catalogue.nodes.set_mode("node3", "draining", None)
+
+
+def test_what_a_put_places_on_a_node_that_is_drained_meanwhile_is_found_by_who_empties_it(stage: Stage) -> None:
+    put, drained, waited = race(
+        stage.catalogue, lambda: stage.put("a"), lambda: drain(stage), pause_before="INSERT INTO versions"
+    )
+    assert (put.error, drained.error) == (None, None)
+    assert waited is stage.catalogue.database.sqlite, "a drain is not held up by the puts of PostgreSQL"
+    assert placement(stage, put.value[1]) == stage.nodes, "decided before the drain"
+    assert to_be_emptied(stage, stage.nodes[2]) == [put.value[1]]
+
+
+def test_once_a_drain_is_committed_a_put_wants_nothing_on_its_node(stage: Stage) -> None:
+    drained, put, waited = race(
+        stage.catalogue, lambda: drain(stage), lambda: stage.put("a"), pause_before="SELECT nodes.id"
+    )
+    assert (drained.error, put.error) == (None, None)
+    assert waited is stage.catalogue.database.sqlite
+    meanwhile, afterwards = put.value[1], stage.put("b")[1]
+    without = [*stage.nodes[:2], None]
+    assert placement(stage, afterwards) == without
+    assert placement(stage, meanwhile) == (without if waited else stage.nodes)
+    assert to_be_emptied(stage, stage.nodes[2]) == ([] if waited else [meanwhile])
+
+
+def retire_if_unused(stage: Stage) -> int:
+    """Retire the key in one transaction, locked first, unless versions use it; how many do."""
+    lock = "" if stage.catalogue.database.sqlite else " FOR UPDATE"
+
+    def work(connection: Connection) -> int:
         connection.exec_driver_sql(f"SELECT id FROM keks WHERE id = 'kek-1'{lock}").all()
         rows = connection.exec_driver_sql("SELECT count(*) FROM versions WHERE kek_id = 'kek-1'").scalar_one()
         if rows == 0:
             connection.exec_driver_sql("UPDATE keks SET state = 'retired' WHERE id = 'kek-1'")
         return int(rows)
 
-    database = stage.catalogue.database
-    lock = "" if database.sqlite else " FOR UPDATE"
+    return stage.catalogue.database.write(work)
+
+
+def test_a_put_that_came_before_its_keys_retirement_is_stored_and_counted(stage: Stage) -> None:
     put, retired, waited = race(
-        stage.catalogue, lambda: stage.put("a"), lambda: database.write(retire), pause_before="INSERT INTO versions"
+        stage.catalogue, lambda: stage.put("a"), lambda: retire_if_unused(stage), pause_before="INSERT INTO versions"
     )
     assert put.error is None
     assert waited
     assert retired.value == 1, "the count saw the row that was being committed"
+
+
+def test_a_put_that_came_after_its_keys_retirement_waits_and_is_refused(stage: Stage) -> None:
+    retired, put, waited = race(
+        stage.catalogue, lambda: retire_if_unused(stage), lambda: stage.put("a"), pause_before="UPDATE keks"
+    )
+    assert (retired.value, retired.error) == (0, None)
+    assert waited
+    assert isinstance(put.error, KeysUnavailable)
+    assert versions_in(stage, "current") == 0
 
 
 def test_of_two_workers_one_gets_the_copy(stage: Stage) -> None:
