@@ -1,9 +1,11 @@
 """The catalogue as a contract: few transactions, each named by its intent.
 
 Every method is one transaction unless it says otherwise. CatalogueUnavailable: the database could not be reached, was
-locked for over 2 s, or failed to serialise 10 times; nothing was changed. Times are seconds since the epoch, by the
-database's clock (`now`). No transaction changes more than 1,000 rows; methods with `limit` are called until they
-return less.
+locked for over 2 s, or failed to serialise 10 times; nothing was changed. What is asked for through the API (a version,
+a bucket, a job, a node's mode, a dead letter) is looked after for up to 5 s when the answer to its COMMIT is lost:
+success, CatalogueUnavailable (surely not changed) or OutcomeUnknown; the rest is told as CatalogueUnavailable then, and
+doing it again does no harm. Times are seconds since the epoch, by the database's clock (`now`). No transaction changes
+more than 1,000 rows; methods with `limit` are called until they return less.
 """
 
 from __future__ import annotations

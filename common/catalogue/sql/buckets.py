@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from common.catalogue.base import Totals
-from common.catalogue.sql.database import Database
+from common.catalogue.sql.database import Database, unseen
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.tables import buckets, objects, versions
 from common.errors import Conflict, NoSuchBucket, NotAllowed
@@ -40,7 +40,7 @@ class SqlBuckets:
         self._defaults = (copies, write_copies)
 
     def put(self, name: str, copies: int | None, write_copies: int | None) -> tuple[Bucket, bool]:
-        return self._database.write(self._putting(name, copies, write_copies))
+        return self._database.write(self._putting(name, copies, write_copies), landed=unseen)
 
     def _putting(
         self, name: str, copies: int | None, write_copies: int | None
@@ -95,4 +95,4 @@ class SqlBuckets:
                 .values(state="doomed", doomed_at=now)
             )
 
-        self._database.write(work)
+        self._database.write(work, landed=unseen)

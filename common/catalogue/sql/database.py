@@ -6,8 +6,9 @@ Reading is autocommit. Writing is one transaction given as a function, so that i
   which made the p99 of a loaded store.
 - PostgreSQL: READ COMMITTED; 40001 and 40P01 are repeated 10 times with 5 to 100 ms of jitter.
 
-A COMMIT whose answer is lost is in doubt. `write(..., landed=...)` then looks for up to 5 s: under the writer lock on
-SQLite, by `pg_xact_status` of the transaction's id on PostgreSQL.
+A COMMIT whose answer is lost is in doubt. `write(..., landed=...)` then finds out: on SQLite `landed` looks, under the
+writer lock; PostgreSQL is asked for up to 5 s what became of the transaction's id. Without `landed` it is told as a
+failure, though it may have taken effect: for work that is only repeated, by whoever did it, without harm.
 """
 
 from __future__ import annotations
@@ -97,46 +98,52 @@ class Database:
         raise AssertionError("unreachable")
 
     def write(self, work: Callable[[Connection], T], landed: Callable[[Connection], bool] | None = None) -> T:
-        """Run one writing transaction. `landed` tells, from a fresh look, whether its effect is there."""
+        """Run one writing transaction. `landed` tells from a fresh look whether its effect is there; or `unseen`."""
         for attempt in range(1, REPEATS + 1):
             try:
                 if self.sqlite:
                     return cast(T, self._writer.write(work, landed))
-                return self._write_postgres(work, landed)
+                return self._write_postgres(work, in_doubt=landed is not None)
             except (SQLAlchemyError, PoolTimeout) as error:
                 if attempt == REPEATS or not (_repeatable(error) or (attempt < 3 and _disconnected(error))):
                     raise _translated(error) from error
                 time.sleep(random.uniform(0.005, 0.1))  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable")
 
-    def _write_postgres(self, work: Callable[[Connection], T], landed: Callable[[Connection], bool] | None) -> T:
+    def _write_postgres(self, work: Callable[[Connection], T], in_doubt: bool) -> T:
+        """`in_doubt`: a COMMIT whose answer is lost is looked after."""
         with self.engine.connect() as connection:
             result = work(connection)
-            transaction = connection.execute(_PG_TRANSACTION).scalar_one() if landed else None
+            transaction = connection.execute(_PG_TRANSACTION).scalar_one() if in_doubt else None
             try:
                 connection.commit()
             except DBAPIError as error:
                 if _repeatable(error) or not _disconnected(error):
                     raise
-                if landed is None or not self._resolved(str(transaction), landed):
+                if transaction is None:
+                    raise CatalogueUnavailable("the catalogue did not say whether it took the change") from error
+                if not self._committed(transaction):
                     raise CatalogueUnavailable("the catalogue did not take the change; nothing was stored") from error
             return result
 
-    def _resolved(self, transaction: str, landed: Callable[[Connection], bool]) -> bool:
+    def _committed(self, transaction: str) -> bool:
         """What became of a COMMIT in doubt: True it landed, False surely not, OutcomeUnknown after 5 s."""
         end = time.monotonic() + DOUBT_SECONDS
         while time.monotonic() < end:
             try:
                 with self.reading.connect() as connection:
-                    if landed(connection):
-                        return True
                     status = connection.execute(_PG_STATUS, {"id": transaction}).scalar_one()
-                    if status == "aborted":
-                        return False
+                if status in ("committed", "aborted"):
+                    return bool(status == "committed")
             except (SQLAlchemyError, PoolTimeout):
                 pass  # still away: the loop's end is the limit
             time.sleep(0.1)
         raise OutcomeUnknown("the database did not say whether the change was stored; look before repeating it")
+
+
+def unseen(_connection: Connection) -> bool:
+    """The `landed` of work that leaves nothing to know it by. On SQLite it counts as undone: a COMMIT that fails is."""
+    return False
 
 
 _PG_NOW = text("SELECT extract(epoch FROM clock_timestamp())")

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, select, tuple_, update
 
-from common.catalogue.sql.database import Database
+from common.catalogue.sql.database import Database, unseen
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.tables import blobs, buckets, copies, nodes, versions
 from common.errors import NoSuchDeadLetter
@@ -52,7 +52,7 @@ class SqlDeadLetters:
                 raise _unknown(copy_id)
             return revived[0]
 
-        return self._database.write(work)
+        return self._database.write(work, landed=unseen)
 
     def retry_all(self, dead_until: float, limit: int = 1000) -> Sequence[tuple[CopyAction, str]] | None:
         page = select(copies.c.id).where(_LISTED, copies.c.dead_at <= dead_until).order_by(*_ORDER).limit(limit)
@@ -61,7 +61,7 @@ class SqlDeadLetters:
             ids = connection.execute(page).scalars().all()
             return self._revive(connection, ids) if ids else None
 
-        return self._database.write(work)
+        return self._database.write(work, landed=unseen)
 
     def acknowledge(self, copy_id: int) -> None:
         def work(connection: Connection) -> None:
@@ -70,7 +70,7 @@ class SqlDeadLetters:
             if not done.rowcount:
                 raise _unknown(copy_id)
 
-        self._database.write(work)
+        self._database.write(work, landed=unseen)
 
     def _revive(self, connection: Connection, ids: Sequence[int]) -> Sequence[tuple[CopyAction, str]]:
         """Those that are still dead, locked by id: acknowledged or not, who asks for one by its id wants it."""

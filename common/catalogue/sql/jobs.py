@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, exists, insert, select, update
 
-from common.catalogue.sql.database import Database
+from common.catalogue.sql.database import Database, unseen
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.tables import jobs, leases
 from common.errors import Conflict, NoSuchJob
@@ -69,7 +69,7 @@ class SqlJobs:
             )
             return _one(connection, job_id)
 
-        return self._database.write(work)
+        return self._database.write(work, landed=unseen)
 
     def get(self, job_id: str) -> Job:
         return self._database.read(lambda connection: _one(connection, job_id))
@@ -122,7 +122,7 @@ class SqlJobs:
         self._while_open(job_id, values, ends=True, holder=holder)
 
     def cancel(self, job_id: str) -> Job:
-        if not self._while_open(job_id, {"state": JobState.CANCELLED.value}, ends=True):
+        if not self._while_open(job_id, {"state": JobState.CANCELLED.value}, ends=True, landed=unseen):
             raise Conflict(f"job '{self.get(job_id).id}' has ended; there is nothing to cancel")
         return self.get(job_id)
 
@@ -138,9 +138,16 @@ class SqlJobs:
             )
             return _one(connection, job_id)
 
-        return self._database.write(work)
+        return self._database.write(work, landed=unseen)
 
-    def _while_open(self, job_id: str, values: dict[str, Any], ends: bool = False, holder: str | None = None) -> bool:
+    def _while_open(
+        self,
+        job_id: str,
+        values: dict[str, Any],
+        ends: bool = False,
+        holder: str | None = None,
+        landed: Callable[[Connection], bool] | None = None,
+    ) -> bool:
         def work(connection: Connection) -> bool:
             if ends:
                 values["finished_at"] = self._database.now(connection)
@@ -150,4 +157,4 @@ class SqlJobs:
                 statement = statement.where(held)
             return bool(connection.execute(statement.values(**values)).rowcount)
 
-        return self._database.write(work)
+        return self._database.write(work, landed)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError as Taken
 
 from common.catalogue.base import NodeTotals
-from common.catalogue.sql.database import Database
+from common.catalogue.sql.database import Database, unseen
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.scrubs import hold_reclaim, restart
 from common.catalogue.sql.tables import blobs, cluster, copies, leases, node_health, nodes
@@ -166,7 +166,7 @@ class SqlNodes:
                 raise Conflict(f"node '{name}' is {node.mode.value}; make it active first")
             return node
 
-        return self._database.write(work)
+        return self._database.write(work, landed=unseen)
 
     def end_pause(self, node_id: str, until: float) -> bool:
         def work(connection: Connection) -> bool:

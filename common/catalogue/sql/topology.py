@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, case, delete, exists, func, select
 from sqlalchemy.exc import IntegrityError as Taken
 
 from common.catalogue.sql import rows
-from common.catalogue.sql.database import Database
+from common.catalogue.sql.database import Database, unseen
 from common.catalogue.sql.nodes import insert_node, one_node
 from common.catalogue.sql.tables import blobs, buckets, copies, nodes, objects, versions
 from common.catalogue.topology import Remainder
@@ -74,7 +74,7 @@ class SqlTopology:
             return one_node(connection, spec.name)
 
         try:
-            return self._database.write(work)
+            return self._database.write(work, landed=unseen)
         except Taken:
             raise Conflict("this name, or this endpoint and bucket, belongs to a node already") from None
 
@@ -89,7 +89,7 @@ class SqlTopology:
                 raise Conflict(f"node '{name}' is not empty yet: its copies are still being moved")
             connection.execute(delete(nodes).where(nodes.c.id == row.id))
 
-        self._database.write(work)
+        self._database.write(work, landed=unseen)
 
     def retire(self, name: str) -> Node:
         def work(connection: Connection) -> Node:
@@ -99,7 +99,7 @@ class SqlTopology:
             connection.execute(update(nodes).where(nodes.c.id == row.id).values(mode="retired", mode_until=None))
             return one_node(connection, name)
 
-        return self._database.write(work)
+        return self._database.write(work, landed=unseen)
 
     def empty(self) -> Collection[str]:
         return self._database.read(lambda connection: set(connection.execute(_EMPTY).scalars()))
