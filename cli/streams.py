@@ -10,8 +10,8 @@ import base64
 import hashlib
 import io
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -116,9 +116,10 @@ def written_whole(target: Path) -> Iterator[IO[bytes]]:
             with target.open("wb") as out:
                 yield out
             return
-        handle, temporary = tempfile.mkstemp(prefix=".boveda-", suffix=".part", dir=target.parent)
+        # The name is known before the file is there: an interrupt at any moment finds it to delete.
+        temporary = target.parent / f".boveda-{secrets.token_hex(8)}.part"
         try:
-            with os.fdopen(handle, "wb") as out:
+            with open(temporary, "xb", opener=_private) as out:
                 yield out
                 os.fchmod(out.fileno(), _mode_for(target))
             os.replace(temporary, target)
@@ -129,6 +130,10 @@ def written_whole(target: Path) -> Iterator[IO[bytes]]:
         if isinstance(error, BrokenPipeError):
             raise
         raise LocalFile(f"cannot write {target}: {error.strerror}") from error
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _mode_for(target: Path) -> int:
