@@ -170,11 +170,13 @@ class Nodes:
         NoSuchNode, Conflict, Unavailable (go on by calling it again).
         """
         watch = self._watches.get(node_id)
-        if watch is None:
+        row = next((row for row in self._rows.all() if row.id == node_id), None)
+        if watch is None or row is None:
             raise NoSuchNode("there is no such node, or it has no credentials here")
-        if watch.node().health is not NodeHealth.FOREIGN:
-            raise Conflict(f"node {watch.row.spec.name} is not foreign; there is nothing to accept")
-        changed = accept(watch.row, watch.store, self._rows)
+        # Whoever asks goes by the shared verdict; this process may come to it only at its next refresh or probe.
+        if NodeHealth.FOREIGN not in (watch.node().health, row.health) and row.identity != "foreign":
+            raise Conflict(f"node {row.spec.name} is not foreign; there is nothing to accept")
+        changed = accept(row, watch.store, self._rows)
         self._wake.set()
         return changed
 

@@ -482,6 +482,15 @@ def test_a_healthy_node_is_not_accepted_anew(stage: Stage) -> None:
     assert stage.rows.stored == 10
 
 
+def test_a_node_that_another_process_has_just_seen_as_foreign_is_accepted_by_this_one(stage: Stage) -> None:
+    stage.node("a")
+    nodes = stage.process(interval=3600)
+    assert nodes.all()["a"].health is NodeHealth.UP
+    stage.rows.rows["a"] = replace(stage.rows.rows["a"], identity="foreign", health=NodeHealth.FOREIGN)
+    nodes.accept("a")
+    assert stage.rows.rows["a"].identity == "known"
+
+
 def test_the_identity_of_another_node_is_not_accepted(stage: Stage) -> None:
     store = foreign(stage, Identity("cluster", "b", "generation", 3))
     with pytest.raises(Conflict, match="another node"):
