@@ -19,3 +19,8 @@ def test_every_test_that_the_list_of_disasters_names_is_there() -> None:
         if not (ROOT / file).exists() or f"def {name}(" not in (ROOT / file).read_text()
     ]
     assert absent == []
+
+
+def test_every_disaster_has_its_test() -> None:
+    numbers = {int(number) for number in re.findall(r"^\| (\d+) \|.*`tests/", LIST.read_text(), re.MULTILINE)}
+    assert numbers == {*range(1, 32), 35, 36, 37}
