@@ -67,6 +67,11 @@ class Database:
                 pool_timeout=LOCK_SECONDS,
                 connect_args={
                     "connect_timeout": 2,
+                    # A server that vanished without a word is given up: idle after 20 s, amid a statement after 10.
+                    "keepalives_idle": 5,
+                    "keepalives_interval": 5,
+                    "keepalives_count": 3,
+                    "tcp_user_timeout": 10_000,  # milliseconds
                     "options": "-c statement_timeout=10000 -c lock_timeout=5000 "
                     "-c idle_in_transaction_session_timeout=15000",
                 },
