@@ -11,6 +11,7 @@ from api.documents import answer, bucket_document, nothing
 from api.openapi import documented
 from api.schemas import BucketDocument, BucketList
 from api.services import services
+from common.errors import Conflict
 
 blueprint = Blueprint("buckets", __name__)
 
@@ -58,7 +59,7 @@ def get_bucket(bucket: str) -> Response:
 
 
 @blueprint.delete(BUCKET)
-@documented("Delete an empty bucket", tag="buckets", answers={204: None})
+@documented("Delete an empty bucket", tag="buckets", answers={204: None}, raises=(Conflict,))
 def delete_bucket(bucket: str) -> Response:
     services().catalogue.buckets.delete(bucket)
     return nothing()

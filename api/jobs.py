@@ -12,7 +12,7 @@ from api.documents import answer, job_document
 from api.openapi import documented
 from api.schemas import JobDocument, JobList
 from api.services import services
-from common.errors import NoSuchJob, NoSuchNode, NotAllowed
+from common.errors import Conflict, NoSuchJob, NoSuchNode, NotAllowed
 from common.jobs.base import TaskName
 from common.objects import check_bucket_name, check_key
 from common.work import Job, JobKind, Scope
@@ -67,13 +67,13 @@ def get_job(job_id: str) -> Response:
 
 
 @blueprint.post("/v1/jobs/<job_id>/cancel")
-@documented("Cancel a job that has not ended", tag="jobs", answers={200: JobDocument, 409: None})
+@documented("Cancel a job that has not ended", tag="jobs", answers={200: JobDocument}, raises=(Conflict,))
 def cancel(job_id: str) -> Response:
     return answer(job_document(services().catalogue.jobs.cancel(_id(job_id))))
 
 
 @blueprint.post("/v1/jobs/<job_id>/retry")
-@documented("Queue a failed or cancelled job again", tag="jobs", answers={202: JobDocument, 409: None})
+@documented("Queue a failed or cancelled job again", tag="jobs", answers={202: JobDocument}, raises=(Conflict,))
 def retry(job_id: str) -> Response:
     return _enqueued(services().catalogue.jobs.retry(_id(job_id)))
 

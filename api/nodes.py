@@ -16,7 +16,7 @@ from api.routing import decode_name
 from api.schemas import LossDocument, Lost, NodeDocument, NodeList
 from api.services import services
 from common.blobstore.credentials import read_credentials
-from common.errors import ConfigurationError, NoSuchNode, NotAllowed
+from common.errors import ConfigurationError, Conflict, NoSuchNode, NotAllowed
 from common.nodes_file import NodeEntry
 from common.objects import Node, NodeMode, parse_rfc3339
 
@@ -68,7 +68,7 @@ def get_node(name: str) -> Response:
 
 
 @blueprint.post("/v1/nodes")
-@documented("Add a node", tag="nodes", body=NodeEntry, answers={201: NodeDocument, 409: None})
+@documented("Add a node", tag="nodes", body=NodeEntry, answers={201: NodeDocument}, raises=(Conflict,))
 def add() -> Response:
     """It takes part once it was seen. 409 if its name, or its endpoint and bucket, are in use."""
     entry = read_json(request, NodeEntry)
@@ -81,7 +81,11 @@ def add() -> Response:
 
 @blueprint.patch("/v1/nodes/<name>")
 @documented(
-    "Drain, pause, resume, or take in a node", tag="nodes", body=NodeChange, answers={200: NodeDocument, 409: None}
+    "Drain, pause, resume, or take in a node",
+    tag="nodes",
+    body=NodeChange,
+    answers={200: NodeDocument},
+    raises=(Conflict,),
 )
 def change(name: str) -> Response:
     """`draining` moves its copies to other nodes; `paused` stops work towards it; `active` ends both. `accept` takes in
@@ -103,7 +107,7 @@ def change(name: str) -> Response:
 
 
 @blueprint.delete("/v1/nodes/<name>")
-@documented("Remove a node", tag="nodes", query=RemoveQuery, answers={204: None, 200: Lost, 409: None})
+@documented("Remove a node", tag="nodes", query=RemoveQuery, answers={204: None, 200: Lost}, raises=(Conflict,))
 def remove(name: str) -> Response:
     """409 unless it is `safe_to_remove`. With `lost=true` it is declared gone, whatever lies on it: its copies count no
     more and are made elsewhere, and the answer says of how many blobs there is no other copy."""

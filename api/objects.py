@@ -14,13 +14,13 @@ from api.conditionals import guards
 from api.digests import content_md5, repr_digest
 from api.documents import answer, copy_document, nothing, object_document
 from api.downloads import download, x_copies
-from api.openapi import OBJECT_HEADERS, READ_HEADERS, documented
+from api.openapi import DOWNLOAD, DOWNLOADED, GUARD_HEADERS, OBJECT_HEADERS, READ_HEADERS, UPLOAD, documented
 from api.receiving import Expected
 from api.routing import object_path
 from api.schemas import CopiesDocument, Listing, ObjectDocument
 from api.services import services
 from api.stored_headers import headers_of
-from common.errors import Malformed, NotAllowed
+from common.errors import Malformed, NotAllowed, PreconditionFailed
 
 log = structlog.get_logger(__name__)
 blueprint = Blueprint("objects", __name__)
@@ -37,6 +37,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
     body="binary",
     headers=OBJECT_HEADERS,
     answers={201: ObjectDocument, 200: ObjectDocument},
+    raises=UPLOAD,
 )
 def put_object(bucket: str, key: str) -> Response:
     """The body is the object. Visible as a whole when this answers 201 (new) or 200 (replaced), else not at all."""
@@ -65,7 +66,8 @@ def put_object(bucket: str, key: str) -> Response:
     "Read an object, or one range of it",
     tag="objects",
     headers=READ_HEADERS,
-    answers={200: "binary", 206: "binary", 304: None, 412: None, 416: None},
+    answers=DOWNLOADED,
+    raises=DOWNLOAD,
 )
 def get_object(bucket: str, key: str) -> Response:
     """HEAD answers the same headers and reads no node."""
@@ -73,7 +75,7 @@ def get_object(bucket: str, key: str) -> Response:
 
 
 @blueprint.delete(OBJECT)
-@documented("Delete an object", tag="objects", answers={204: None})
+@documented("Delete an object", tag="objects", headers=GUARD_HEADERS, answers={204: None}, raises=(PreconditionFailed,))
 def delete_object(bucket: str, key: str) -> Response:
     services().delete(bucket, key, guards(request))
     return nothing()

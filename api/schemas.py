@@ -252,3 +252,9 @@ class Carga(Document):
 class Eliminado(Document):
     mensaje: str
     archivo: str
+
+
+class Fallo(Document):
+    """An error of the short Spanish addresses."""
+
+    error: str

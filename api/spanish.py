@@ -11,11 +11,11 @@ from api.conditionals import guards
 from api.documents import answer, copies_of
 from api.downloads import download
 from api.multipart import FormFile
-from api.openapi import documented
+from api.openapi import DOWNLOAD, DOWNLOADED, GUARD_HEADERS, READ_HEADERS, UPLOAD, documented
 from api.routing import decode_name
 from api.schemas import Carga, Eliminado
 from api.services import services
-from common.errors import Malformed
+from common.errors import Malformed, PreconditionFailed
 from common.objects import SPANISH_BUCKET, Headers, check_key
 
 blueprint = Blueprint("spanish", __name__)
@@ -24,7 +24,14 @@ FIELD = "archivo"
 
 
 @blueprint.post("/cargar")
-@documented("Cargar un archivo (campo multipart `archivo`)", tag="español", body="form", answers={201: Carga})
+@documented(
+    "Cargar un archivo (campo multipart `archivo`)",
+    tag="español",
+    body="form",
+    headers=GUARD_HEADERS,
+    answers={201: Carga},
+    raises=UPLOAD,
+)
 def cargar() -> Response:
     parts = services()
     form = FormFile(request, FIELD, parts.settings.max_object_size)
@@ -40,14 +47,20 @@ def cargar() -> Response:
 
 
 @blueprint.get("/descargar/<key:nombre>")
-@documented("Descargar un archivo", tag="español", answers={200: "binary"})
+@documented("Descargar un archivo", tag="español", headers=READ_HEADERS, answers=DOWNLOADED, raises=DOWNLOAD)
 def descargar(nombre: str) -> Response:
     name = _name(nombre)
     return download(SPANISH_BUCKET, name, [("Content-Disposition", attachment(_last_component(name) or name))])
 
 
 @blueprint.delete("/eliminar/<key:nombre>")
-@documented("Eliminar un archivo", tag="español", answers={200: Eliminado})
+@documented(
+    "Eliminar un archivo",
+    tag="español",
+    headers=GUARD_HEADERS,
+    answers={200: Eliminado},
+    raises=(PreconditionFailed,),
+)
 def eliminar(nombre: str) -> Response:
     name = _name(nombre)
     services().delete(SPANISH_BUCKET, name, guards(request))

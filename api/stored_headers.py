@@ -17,6 +17,7 @@ _STORED = {
     "content_disposition": ("HTTP_CONTENT_DISPOSITION", "Content-Disposition"),
     "cache_control": ("HTTP_CACHE_CONTROL", "Cache-Control"),
 }
+STORED = tuple(name for _, name in _STORED.values())
 _DEFAULT = Headers()
 
 

@@ -11,6 +11,7 @@ from api.schemas import BucketDocument, BucketList, JobDocument, JobList, Listin
 from common.jobs.base import Queue, TaskName
 from common.scrubbing import Scrub, scrub_lease
 from common.work import JobState
+from tests.unit.api import documented
 from tests.unit.api.world import ApiWorld, problem
 
 OBJECTS = "/v1/buckets/casa/objects"
@@ -284,15 +285,58 @@ def test_openapi_describes_every_route_of_the_application(shared: ApiWorld) -> N
     document = json.loads(shared.client.get("/v1/openapi.json").data)
     assert document["openapi"].startswith("3.")
     shown = {(path, method) for path, methods in document["paths"].items() for method in methods}
-    undocumented = {"/v1/openapi.json", "/docs", "/problems/{slug}"}
     for rule in shared.app.url_map.iter_rules():
-        path = rule.rule.replace("<key:", "{").replace("<", "{").replace(">", "}")
-        if path not in undocumented:
+        path = documented.shown(rule.rule)
+        if path not in documented.NOT_SHOWN:
             for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
                 assert (path, method.lower()) in shown
     put = document["paths"]["/v1/buckets/{bucket}/objects/{key}"]["put"]
     assert "application/octet-stream" in put["requestBody"]["content"]
     assert "application/problem+json" in put["responses"]["404"]["content"]
+
+
+ALWAYS = {400, 401, 403, 404, 422, 500, 503}
+OBJECT = "/v1/buckets/{bucket}/objects/{key}"
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "others"),
+    [
+        (OBJECT, "put", {200, 201, 408, 412, 413}),
+        (OBJECT, "get", {200, 206, 304, 412, 416, 502}),
+        (OBJECT, "delete", {204, 412}),
+        ("/v1/buckets/{bucket}", "put", {200, 201, 408, 413}),
+        ("/v1/buckets/{bucket}", "delete", {204, 409}),
+        ("/v1/jobs/{job_id}/cancel", "post", {200, 409}),
+        ("/cargar", "post", {201, 408, 412, 413}),
+        ("/descargar/{nombre}", "get", {200, 206, 304, 412, 416, 502}),
+        ("/eliminar/{nombre}", "delete", {200, 412}),
+    ],
+)
+def test_every_status_that_a_route_can_answer_is_documented(
+    shared: ApiWorld, path: str, method: str, others: set[int]
+) -> None:
+    answers = json.loads(shared.client.get("/v1/openapi.json").data)["paths"][path][method]["responses"]
+    assert {int(status) for status in answers} == ALWAYS | others
+    spanish = not path.startswith("/v1")
+    for status in sorted(ALWAYS):
+        (media,) = answers[str(status)]["content"]
+        assert media == ("application/json" if spanish else "application/problem+json")
+
+
+def test_no_token_is_asked_for_where_none_is_needed(shared: ApiWorld) -> None:
+    paths = json.loads(shared.client.get("/v1/openapi.json").data)["paths"]
+    assert [path for path in paths if "401" not in paths[path].get("get", {"responses": {"401": ""}})["responses"]] == [
+        "/healthz",
+        "/readyz",
+    ]
+
+
+def test_headers_that_are_stored_with_an_object_are_documented(shared: ApiWorld) -> None:
+    put = json.loads(shared.client.get("/v1/openapi.json").data)["paths"][OBJECT]["put"]
+    named = {each["name"] for each in put["parameters"] if each["in"] == "header"}
+    stored = {"Content-Type", "Content-Encoding", "Content-Language", "Content-Disposition", "Cache-Control"}
+    assert named >= stored | {"X-Meta-*", "If-Match", "X-Write-Copies"}
 
 
 def test_documentation_page_needs_no_network(shared: ApiWorld) -> None:

@@ -32,6 +32,7 @@ from common.jobs.memory import MemoryQueue
 from common.objects import Node, NodeHealth, NodeSpec
 from common.placement import Candidate
 from common.settings import Settings
+from tests.unit.api import documented
 
 MEMBERS = {"type", "title", "status", "detail", "request_id"}
 
@@ -137,6 +138,7 @@ class ApiWorld:
         self.queue = MemoryQueue()
         self.services = self._services()
         self.app: Flask = create_app(self.services)
+        documented.watch(self.app)
 
     def _services(self) -> Services:
         keys = RegisteredKeys(self.keys, self.catalogue.keks)
