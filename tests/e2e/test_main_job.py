@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from common.objects import MIB, blob_name
 from tests.cluster import Cluster, running_cluster, wait
+from tests.faults.bare_upload import Upload
 from tests.nodes import DirectNode
 from tests.servers import tool
 
@@ -150,6 +154,27 @@ def test_bodies_of_any_size_come_back_from_whichever_node_is_left(cluster: Clust
     names = {copy["blob_key"] for copy in copies(cluster, f"size-{size}")}
     assert all(names <= node.names() for node in nodes(cluster).values())
     assert cluster.get(f"size-{size}").data == body
+
+
+def test_a_long_body_that_is_cut_leaves_nothing_on_any_node(cluster: Cluster) -> None:
+    wait(lambda: not unwanted(cluster), 30, "what other tests left is gone")
+    upload = Upload(cluster, "cut-long", 40 * MIB)
+    upload.send(os.urandom(20 * MIB))
+    wait(lambda: unwanted(cluster), 20, "its first blobs are on nodes")
+    upload.half_close()
+    assert upload.status() == 400
+    wait(lambda: not unwanted(cluster), 30, "no node has a name that is no current version's")
+    assert cluster.get("cut-long").status == 404
+
+
+def unwanted(cluster: Cluster) -> set[str]:
+    """The names on nodes that no row of a current version stands for."""
+    lying = set.union(*(node.names() for node in nodes(cluster).values()))
+    with closing(sqlite3.connect(f"file:{cluster.home}/catalogue.db?mode=ro", uri=True)) as catalogue:
+        rows = catalogue.execute(
+            "SELECT blobs.id FROM blobs JOIN versions ON versions.id = blobs.version_id WHERE state = 'current'"
+        )
+        return lying - {blob_name(blob_id) for (blob_id,) in rows}
 
 
 def test_the_same_on_seaweedfs(tmp_path: Path) -> None:

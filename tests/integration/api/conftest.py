@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ from tests.unit.api.world import prepare
 ROOT = Path(__file__).parents[3]
 IDLE_SECONDS = 1.5
 MAX_OBJECT = 8 << 20
+BLOB = 1 << 20
 
 
 @dataclass
@@ -47,6 +49,10 @@ class Server:
         """One whole request with Connection: close."""
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
         return self.send((head + headers + "\r\n").encode() + body)
+
+    def left_over(self) -> set[str | None]:
+        """The states of the versions whose blobs lie on nodes without being current; None: blobs without a row."""
+        return set(json.loads(body_of(self.ask("GET", "/prueba/sobras"))).values())
 
 
 def read_all(sock: socket.socket) -> bytes:
@@ -81,6 +87,7 @@ def start(home: Path) -> Server:
         "BOVEDA_API_THREADS": "4",
         "BOVEDA_IDLE_TIMEOUT": str(IDLE_SECONDS),
         "BOVEDA_MAX_OBJECT_SIZE": str(MAX_OBJECT),
+        "BOVEDA_BLOB_SIZE": str(BLOB),
         "PYTHONPATH": str(ROOT),
     }
     log = home / "api.log"

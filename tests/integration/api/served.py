@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 from flask import Response
@@ -23,6 +24,12 @@ def damage() -> Response:
         data[-1] ^= 1
         store.put(name, data, background(0))
     return Response(status=204)
+
+
+@app.get("/prueba/sobras")
+def left_over() -> Response:
+    """The names on nodes that belong to no current version, with the state of theirs."""
+    return Response(json.dumps(world.left_over()))
 
 
 @app.get("/prueba/lento")

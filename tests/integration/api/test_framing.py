@@ -9,13 +9,16 @@ import socket
 
 import pytest
 
-from tests.integration.api.conftest import MAX_OBJECT, Server, body_of, read_all, status_of
+from tests.integration.api.conftest import BLOB, MAX_OBJECT, Server, body_of, read_all, status_of
+from tests.servers import wait_until
 
 BASE = "/v1/buckets/casa/objects/"
 HOST = "Host: localhost\r\n"
 
 
 def absent(server: Server, key: str) -> bool:
+    """Not visible, and on nodes nothing of it but what will be deleted."""
+    assert server.left_over() <= {"doomed"}
     return status_of(server.ask("GET", BASE + key)) == 404
 
 
@@ -40,6 +43,16 @@ def test_reset_in_the_middle_of_a_body_is_not_visible(server: Server) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
         sock.sendall(f"PUT {BASE}reset HTTP/1.1\r\n{HOST}Content-Length: 100\r\n\r\n".encode() + b"x" * 50)
     assert absent(server, "reset")
+
+
+def test_reset_behind_the_first_blobs_of_a_long_body_leaves_only_what_will_be_deleted(server: Server) -> None:
+    with server.connect() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        sock.sendall(f"PUT {BASE}longreset HTTP/1.1\r\n{HOST}Content-Length: {6 * BLOB}\r\n\r\n".encode())
+        sock.sendall(os.urandom(4 * BLOB))
+        wait_until(lambda: "uploading" in server.left_over(), what="its first blob is on a node")
+    wait_until(lambda: "uploading" not in server.left_over(), what="it is given up")
+    assert absent(server, "longreset")
 
 
 @pytest.mark.parametrize("sizes", [[], [1], [5, 0xFFFF, 1, 300_000]])
@@ -93,6 +106,7 @@ def test_too_large_chunked_body_answers_413(server: Server) -> None:
     head = f"PUT {BASE}huge HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n".encode()
     answer = server.send(head + piece * 9 + b"0\r\n\r\n")
     assert status_of(answer) == 413
+    assert "doomed" in server.left_over(), "its first blobs were there already"
     assert absent(server, "huge")
 
 

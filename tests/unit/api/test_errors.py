@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 from typing import Any, NoReturn
 
@@ -12,11 +13,13 @@ import pytest
 from api.errors import TABLE, answer_of
 from common import errors
 from common.blobstore.base import background
+from common.objects import MIB
 from tests.unit.api.conftest import MakeApi
 from tests.unit.api.world import ApiWorld, problem
 
 PATH = "/v1/buckets/casa/objects/a"
 DATA = b"0123456789"
+LONG = 2 * MIB + 1  # three blobs, where one has a MiB
 
 
 def md5(data: bytes) -> str:
@@ -49,6 +52,7 @@ def test_too_few_nodes_answers_503_and_nothing_becomes_visible(api: ApiWorld) ->
     response = api.client.put(PATH, data=DATA)
     problem(response, 503, "not-enough-nodes")
     assert int(response.headers["Retry-After"]) > 0
+    assert api.left_over() == {}
     problem(api.client.get(PATH), 404, "no-such-object")
 
 
@@ -67,18 +71,77 @@ def test_object_whose_copies_are_all_wrong_answers_502(api: ApiWorld) -> None:
     problem(api.client.get(PATH), 502, "object-damaged")
 
 
-def test_unknown_outcome_of_the_commit_answers_500(shared: ApiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("size", "left"), [(10, [None]), (LONG, ["uploading"] * 3)])
+def test_unknown_outcome_of_the_commit_answers_500_and_deletes_nothing(
+    make_api: MakeApi, monkeypatch: pytest.MonkeyPatch, size: int, left: list[str | None]
+) -> None:
+    """Should it not have been stored: names without a row are reclaimed, an upload expires."""
+
     def lost(*_: Any, **__: Any) -> NoReturn:
         raise errors.OutcomeUnknown("the answer to COMMIT was lost")
 
-    monkeypatch.setattr(shared.catalogue.objects, "commit", lost)
-    problem(shared.client.put(PATH, data=DATA), 500, "outcome-unknown")
+    api = make_api(blob_size=MIB)
+    monkeypatch.setattr(api.catalogue.objects, "commit", lost)
+    problem(api.client.put(PATH, data=bytes(size)), 500, "outcome-unknown")
+    assert list(api.left_over().values()) == left
+
+
+@pytest.mark.parametrize(
+    ("error", "slug"),
+    [
+        (errors.CatalogueUnavailable("it cannot be reached"), "catalogue-unavailable"),
+        (errors.UploadSuperseded("it expired"), "upload-superseded"),
+        (errors.PreconditionFailed("it was replaced meanwhile"), "precondition-failed"),
+    ],
+)
+@pytest.mark.parametrize(("size", "left"), [(10, [None]), (LONG, ["doomed"] * 3)])
+def test_refused_commit_leaves_nothing_but_names_that_may_be_removed(
+    make_api: MakeApi,
+    monkeypatch: pytest.MonkeyPatch,
+    error: errors.BovedaError,
+    slug: str,
+    size: int,
+    left: list[str | None],
+) -> None:
+    def refused(*_: Any, **__: Any) -> NoReturn:
+        raise error
+
+    api = make_api(blob_size=MIB)
+    monkeypatch.setattr(api.catalogue.objects, "commit", refused)
+    problem(api.client.put(PATH, data=bytes(size)), answer_of(error).status, slug)
+    problem(api.client.get(PATH), 404, "no-such-object")
+    assert list(api.left_over().values()) == left
+
+
+def test_long_upload_that_nodes_stop_taking_leaves_nothing_but_doomed_names(make_api: MakeApi) -> None:
+    api = make_api(blob_size=MIB)
+
+    class Sent(io.BytesIO):
+        def readinto(self, buffer: Any, /) -> int:
+            if self.tell() > 3 * MIB // 2:
+                api.nodes.down = set(api.nodes.stores)
+            return super().readinto(buffer)
+
+    response = api.client.put(PATH, input_stream=Sent(bytes(LONG)), content_length=LONG)
+    problem(response, 503, "not-enough-nodes")
+    api.nodes.down = set()
+    left = api.left_over()
+    assert left
+    assert set(left.values()) == {"doomed"}
 
 
 @pytest.mark.parametrize("headers", [{"Content-MD5": md5(b"other")}, {"Repr-Digest": f"sha-256=:{sha256(b'other')}:"}])
 def test_wrong_digest_answers_400_and_nothing_becomes_visible(api: ApiWorld, headers: dict[str, str]) -> None:
     problem(api.client.put(PATH, data=DATA, headers=headers), 400, "digest-mismatch")
     problem(api.client.get(PATH), 404, "no-such-object")
+    assert api.left_over() == {}
+
+
+def test_wrong_digest_of_a_long_body_leaves_nothing_but_doomed_names(make_api: MakeApi) -> None:
+    api = make_api(blob_size=MIB)
+    response = api.client.put(PATH, data=bytes(LONG), headers={"Content-MD5": md5(b"other")})
+    problem(response, 400, "digest-mismatch")
+    assert list(api.left_over().values()) == ["doomed"] * 3
 
 
 @pytest.mark.parametrize(
@@ -118,6 +181,16 @@ def test_too_large_body_answers_413(make_api: MakeApi) -> None:
     assert api.client.put(PATH, data=bytes(1000)).status_code == 201
     problem(api.client.put(PATH, data=bytes(1001)), 413, "too-large")
     assert len(api.client.get(PATH).data) == 1000
+    assert api.left_over() == {}
+
+
+def test_body_that_turns_out_too_large_leaves_nothing_but_doomed_names(make_api: MakeApi) -> None:
+    api = make_api(blob_size=MIB, max_object_size=LONG - 1)
+    chunked = {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+    problem(api.client.put(PATH, data=bytes(LONG), environ_overrides=chunked), 413, "too-large")
+    left = api.left_over()
+    assert left
+    assert set(left.values()) == {"doomed"}
 
 
 def test_headers_over_8_kib_in_all_answer_422(shared: ApiWorld) -> None:
@@ -141,6 +214,7 @@ def test_no_key_answers_503_but_lists_and_health_go_on(api: ApiWorld) -> None:
     api.client.put(PATH, data=DATA)
     api.keys.away = True
     problem(api.client.put(PATH, data=DATA), 503, "keys-unavailable")
+    assert api.left_over() == {}
     problem(api.client.get(PATH), 503, "keys-unavailable")
     assert api.client.head(PATH).status_code == 200
     assert api.client.get("/v1/buckets/casa/objects").status_code == 200

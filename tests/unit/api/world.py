@@ -29,7 +29,7 @@ from common.crypto.keyring import KeyProvider, new_kek
 from common.errors import KeysUnavailable, NodeBusy
 from common.jobs.base import Enqueuer, TaskName
 from common.jobs.memory import MemoryQueue
-from common.objects import Node, NodeHealth, NodeSpec
+from common.objects import Node, NodeHealth, NodeSpec, blob_name
 from common.placement import Candidate
 from common.settings import Settings
 from tests.unit.api import documented
@@ -162,6 +162,16 @@ class ApiWorld:
     @property
     def client(self) -> FlaskClient:
         return self.app.test_client()
+
+    def left_over(self) -> dict[str, str | None]:
+        """The names on nodes that belong to no current version, with the state of theirs; None: they have no row."""
+        with self.catalogue.database.reading.connect() as connection:
+            rows = connection.exec_driver_sql(
+                "SELECT blobs.id, versions.state FROM blobs JOIN versions ON versions.id = blobs.version_id"
+            )
+            states = {blob_name(blob_id): str(state) for blob_id, state in rows.all()}
+        names = {name for _, name in self.nodes.blobs()}
+        return {name: states.get(name) for name in names if states.get(name) != "current"}
 
     def close(self) -> None:
         self.store.close()
