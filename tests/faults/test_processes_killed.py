@@ -7,11 +7,13 @@ import signal
 
 import pytest
 
-from tests.cluster import Cluster, wait
+from cli.cluster import state
+from cli.cluster.home import Home
+from tests.cluster import START_SECONDS, Cluster, wait
 from tests.faults.history import History
 
 
-@pytest.mark.parametrize("name", ["api", "worker1", "control", "beat", "queue", "node1"])
+@pytest.mark.parametrize("name", ["api", "worker1", "control", "beat", "flower", "queue", "node1"])
 def test_kill_9_amid_uploads_loses_no_acknowledged_object(cluster: Cluster, name: str) -> None:
     history = History(cluster, f"kill-{name}")
     before = cluster.process(name)["pid"]
@@ -44,3 +46,26 @@ def test_kill_9_of_one_api_process_loses_no_acknowledged_object(cluster: Cluster
     history.during(kill)
     cluster.wait_converged(90)
     assert history.wrong() == []
+
+
+def test_after_kill_9_of_the_supervisor_amid_uploads_the_next_up_finds_everything(cluster: Cluster) -> None:
+    history = History(cluster, "kill-supervisor")
+    left = state.read(Home.of(cluster.home))
+    assert left is not None
+    assert left.supervisor is not None
+    killed = left.supervisor
+
+    def kill_and_start() -> None:
+        wait(lambda: len(history.acknowledged) >= 5, 30, "some uploads")
+        os.kill(killed.pid, signal.SIGKILL)
+        wait(lambda: not killed.alive(), 10, "it is gone")
+        started = cluster.boveda("up", "--detach", timeout=START_SECONDS)
+        assert started.returncode == 0, started.stderr.decode()
+        cluster.wait_ready()
+        seen = len(history.acknowledged)
+        wait(lambda: len(history.acknowledged) >= seen + 5, 30, "uploads go on")
+
+    history.during(kill_and_start)
+    assert [row.name for row in left.rows if row.identity is not None and row.identity.alive()] == [], "left running"
+    cluster.wait_converged(90)
+    assert (history.wrong(), history.wrong_on(cluster.nodes())) == ([], [])
