@@ -119,8 +119,8 @@ def test_a_call_is_cut_by_another_thread_whether_its_answer_has_begun_or_not(hea
     with serving(stuck) as server:
         deadline = Deadline(5)
         deadline.watch()
-        threading.Timer(0.1, deadline.cut).start()
         started = time.monotonic()
+        threading.Timer(0.1, deadline.cut).start()
         with pytest.raises(CallCut):
             store(server.endpoint).read("x", deadline)
         assert 0.1 <= time.monotonic() - started < 0.1 + SLACK
