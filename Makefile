@@ -47,8 +47,10 @@ lint: $(STAMP) ## format, ruff, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) ## the load suite
-	@exec $(BIN)/python -m bench $(ARGS)
+bench: $(STAMP) ## the load suite, and how fast copies heal
+	@$(BIN)/python -m bench $(ARGS)
+	@$(BIN)/python -m bench.healing all
+	@$(BIN)/python -m bench.scrubbing
 
 minio: ## build the MinIO server into Go's own bin folder, where `boveda up` finds it
 	@PATH="$$PATH:/usr/local/go/bin:/usr/lib/go/bin"; \

@@ -1,7 +1,8 @@
-"""How soon copies follow: the lag of replication under a steady load, and a node's return.
+"""How soon copies follow: the lag of replication under a steady load, a node's return, and an empty disk in its place.
 
     python -m bench.healing lag          seconds from an upload's commit to its last copy, at so many uploads a second
     python -m bench.healing returning    a node comes back and misses so many copies: the first of them, and the last
+    python -m bench.healing wiped        a node's disk is replaced by an empty one: seconds from its acceptance
 
 Each runs in an embedded cluster of its own: three nodes, queue, API, workers, beat, Flower, all on this machine.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -107,6 +109,47 @@ def returning(cluster: Running, objects: int) -> Returned:
     return Returned(objects, first, last)
 
 
+@dataclass(frozen=True)
+class Wiped:
+    """Seconds from the acceptance of an empty disk until every copy is on it again."""
+
+    small: int
+    large: int
+    whole: float
+
+
+def wiped(cluster: Running, small: int, large: int) -> Wiped:
+    """`small` objects of 16 KiB and `large` ones of 16 MiB."""
+    http = urllib3.PoolManager(retries=False, maxsize=8)
+    bodies = {f"small-{number:05}": SIZE for number in range(small)}
+    bodies |= {f"large-{number:03}": 16 << 20 for number in range(large)}
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda item: _put(http, cluster.url, item[0], os.urandom(item[1])), bodies.items()))
+    cluster.wait_converged()
+    (node,) = [node for node in cluster.nodes() if node["name"] == "node3"]
+    _act(cluster, "stop", "node3")
+    for entry in Path(node["data"]).iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    _act(cluster, "start", "node3")
+    _wait(lambda: _health(cluster, "node3") == "foreign", 60)
+    started = time.monotonic()
+    subprocess.run(
+        [*BOVEDA, "nodes", "accept", "node3", "--yes"], check=True, capture_output=True, env=cluster.environment
+    )
+    whole = _wait(lambda: _all_protected(cluster), 600)
+    return Wiped(small, large, whole - started)
+
+
+def _health(cluster: Running, name: str) -> str:
+    nodes = urllib3.request("GET", f"{cluster.url}/v1/nodes", retries=False).json()["nodes"]
+    return str(next(node["health"] for node in nodes if node["name"] == name))
+
+
+def _all_protected(cluster: Running) -> bool:
+    status = urllib3.request("GET", f"{cluster.url}/v1/status", retries=False).json()
+    return bool(sum(status["objects"].values()) == status["objects"]["protected"])
+
+
 def _act(cluster: Running, action: str, name: str) -> None:
     subprocess.run([*BOVEDA, "cluster", action, name], check=True, capture_output=True, env=cluster.environment)
 
@@ -142,12 +185,30 @@ def lag(uploads: int, rate: float, rounds: int) -> None:
             click.echo(json.dumps(asdict(Lag.of(seconds))))
 
 
+@main.command("wiped")
+@click.option("--small", default=1000, show_default=True, help="objects of 16 KiB")
+@click.option("--large", default=20, show_default=True, help="objects of 16 MiB")
+def wiped_(small: int, large: int) -> None:
+    """A node's disk is replaced by an empty one."""
+    with tempfile.TemporaryDirectory() as name, running_cluster(Path(name) / "home") as cluster:
+        click.echo(json.dumps(asdict(wiped(cluster, small, large))))
+
+
 @main.command("returning")
 @click.option("--objects", default=1000, show_default=True)
 def returning_(objects: int) -> None:
     """A node comes back and misses so many copies."""
     with tempfile.TemporaryDirectory() as name, running_cluster(Path(name) / "home") as cluster:
         click.echo(json.dumps(asdict(returning(cluster, objects))))
+
+
+@main.command("all")
+@click.pass_context
+def all_(context: click.Context) -> None:
+    """Each of them, one after the other."""
+    for command in (lag, returning_, wiped_):
+        click.echo(f"{command.name}: {command.help}")
+        context.invoke(command)
 
 
 if __name__ == "__main__":
