@@ -24,7 +24,7 @@ from typing import Final
 
 from common.catalogue.base import Catalogue
 from common.errors import QueueUnavailable
-from common.jobs.base import QUEUE_LIMIT, QUEUE_OF, TASK_OF, JobQueue, Queue, TaskName
+from common.jobs.base import QUEUE_LIMIT, QUEUE_OF, TASK_OF, JobQueue, TaskName
 from common.objects import new_id
 from common.settings import Settings
 from common.work import End, JobKind, job_lease
@@ -162,12 +162,15 @@ class Sweep:
         depths = self._queue.depths()
         before = self._catalogue.now() - REPEAT_SECONDS
         for action, task in TASK_OF.items():
-            depth = depths.get(QUEUE_OF[task].value, 0)
+            room = QUEUE_LIMIT + 1 - depths.get(QUEUE_OF[task].value, 0)
             published: set[str] = set()
-            for node_id in sorted(taking(nodes, action)):
-                if depth <= QUEUE_LIMIT and self._in_time():
+            targets = sorted(taking(nodes, action))
+            for left, node_id in zip(range(len(targets), 0, -1), targets, strict=True):
+                # An even share of the room; what a node does not need goes to those behind it.
+                share = -(-room // left)
+                if share > 0 and self._in_time():
                     rows = self._catalogue.copies.due(action, node_id, readable, before, ROWS_A_PASS)
-                    depth += self._publish(task, rows, published, QUEUE_LIMIT + 1 - depth)
+                    room -= self._publish(task, rows, published, share)
 
     def _publish(self, task: TaskName, rows: Sequence[tuple[int, str, int]], published: set[str], most: int) -> int:
         """Stamp and publish up to `most` messages; how many. A blob goes once, whatever its copies' number."""
@@ -195,8 +198,6 @@ class Sweep:
         now = time.monotonic()
         jobs = [job for job in self._catalogue.jobs.open() if job.kind in IN_WORKERS]
         self._jobs_published = {job.id: self._jobs_published.get(job.id, -REPEAT_SECONDS) for job in jobs}
-        if not jobs or self._queue.depths().get(Queue.REPAIR.value, 0) > QUEUE_LIMIT:
-            return
         for job in jobs:
             if now - self._jobs_published[job.id] >= REPEAT_SECONDS and self._without_worker(job.id):
                 self._queue.publish(TaskName.JOB, [job.id])

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from common.errors import CatalogueUnavailable, QueueUnavailable
 from common.jobs.base import BATCH_BYTES, BATCH_IDS, Queue, TaskName
-from common.objects import NodeHealth, NodeMode, NodeSpec
+from common.objects import MIB, NodeHealth, NodeMode, NodeSpec
 from common.work import CopyAction, JobKind, Scope, job_lease
 from tests.unit.workers.rig import Rig
 from workers.batches import batches
@@ -89,6 +90,25 @@ def test_what_a_worker_does_not_take_yet_is_enqueued_again_at_the_next_sweep(
     assert rig.states("a") == ["stored", "missing", "missing"]
     rig.worker.sweep()
     assert len(rig.waiting(Queue.REPLICATE)) == 1
+
+
+def test_the_backlog_of_one_node_leaves_room_for_the_others(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, source, last = sorted(rig.ids)
+    for number in range(3):
+        rig.put(f"large{number}", stored=1, blobs=80, nodes=[source, first])
+    rig.put("small", stored=1, nodes=[source, last])
+    later(rig)
+    due = rig.catalogue.copies.due
+
+    def heavy(*args: Any) -> Sequence[tuple[int, str, int]]:
+        return [(copy_id, blob_id, 8 * MIB) for copy_id, blob_id, _ in due(*args)]
+
+    monkeypatch.setattr(rig.catalogue.copies, "due", heavy)  # blobs that fill a message two by two
+    for _ in range(151):
+        rig.queue.publish(TaskName.REPLICATE, ["0" * 32])
+    rig.worker.sweep()
+    sent = {blob_id for _, ids in rig.waiting(Queue.REPLICATE) for blob_id in ids}
+    assert set(rig.blob_ids("small")) <= sent
 
 
 def test_a_full_queue_gets_no_more_messages(rig: Rig) -> None:
