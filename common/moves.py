@@ -5,10 +5,10 @@ Pure, like `common.objects`. Times are seconds since the epoch, UTC (float).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from common.objects import Blob, CopyState
+from common.objects import Blob, CopyState, NodeMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,15 @@ class Move:
     """Changes to the rows of one blob, decided on exactly the rows of `copies`.
 
     add: nodes that get a `missing` row (None: a row without a node). doom: ids of rows whose copies must go from their
-    nodes. delete: ids of rows that vanish at once: no node is to be asked.
+    nodes. delete: ids of rows that vanish at once: no node is to be asked. modes: those of the nodes of all these rows,
+    as the decision saw them: what counted then may be given up by now.
     """
 
     copies: BlobCopies
     add: Sequence[str | None] = ()
     doom: Sequence[int] = ()
     delete: Sequence[int] = ()
+    modes: Mapping[str, NodeMode] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.add or self.doom or self.delete)

@@ -5,8 +5,8 @@ A copy **counts** while its node is active or paused, and was not down or foreig
 1. Too few count: `missing` rows are added on the next nodes in placement order. What cannot be placed gets a row
    without a node, so that the rows never say that less is wanted than is.
 2. `missing` rows on nodes that do not count are replaced by that, and doomed: what was put there after all must go.
-3. Rows of a retired (lost) node vanish once another copy counts. Those of a blob's last copies stay; while there are
-   no others, nothing is done about the blob.
+3. Rows of a retired (lost) node vanish once another copy counts that is stored, not doubted, on a node that is not
+   away. Those of a blob's last copies stay; while there are no others, nothing is done about the blob.
 4. The **keepers** are the first `wanted` that count, in placement order. Other rows are surplus. They are doomed only
    when all keepers are stored on nodes that are up, and each was read whole and right after all of them were stored.
    A copy on a node that is away stays until it returns: it may be needed yet.
@@ -50,6 +50,9 @@ class Scene:
     @cached_property
     def takers(self) -> frozenset[str]:
         return frozenset(node.id for node in self.nodes.values() if node.takes_new_copies)
+
+    def away(self, node_id: str | None) -> bool:
+        return self.nodes[node_id or ""].health in _AWAY
 
     def gone(self, node: Node) -> bool:
         """Away for so long that its copies are made elsewhere."""
@@ -100,7 +103,7 @@ def plan(copies: BlobCopies, scene: Scene, rebalance: bool = False) -> Plan:
     delete = _lost(scene, placed, counted) + nowhere[: max(0, -lacking)]
     short = copies.wanted - (len(rows) + len(add) - len(doom) - len(delete))
     add += [None] * max(0, short)
-    move = Move(copies, add, doom, delete)
+    move = Move(copies, add, doom, delete, _modes(scene, placed))
     if move:
         return Plan(move)
     return _surplus(copies, scene, placed, counted)
@@ -149,7 +152,7 @@ def _replaced(copies: BlobCopies, scene: Scene, placed: Iterable[CopyRow], unpla
 
 
 def _lost(scene: Scene, placed: Iterable[CopyRow], counted: Iterable[CopyRow]) -> list[int]:
-    if not any(row.state in _HELD for row in counted):
+    if not any(row.state is CopyState.STORED and not scene.away(row.node_id) for row in counted):
         return []
     return [row.id for row in placed if scene.mode(row.node_id) is NodeMode.RETIRED]
 
@@ -167,7 +170,11 @@ def _surplus(copies: BlobCopies, scene: Scene, placed: Sequence[CopyRow], counte
     unproven = [row for row in keepers if row.verified_at is None or row.verified_at <= complete]
     if unproven:
         return Plan(unproven=unproven)
-    return Plan(Move(copies, doom=[row.id for row in surplus]))
+    return Plan(Move(copies, doom=[row.id for row in surplus], modes=_modes(scene, placed)))
+
+
+def _modes(scene: Scene, placed: Iterable[CopyRow]) -> Mapping[str, NodeMode]:
+    return {row.node_id: scene.nodes[row.node_id].mode for row in placed if row.node_id is not None}
 
 
 def _may_go(scene: Scene, row: CopyRow) -> bool:

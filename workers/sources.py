@@ -17,7 +17,7 @@ from common.errors import (
 )
 from common.jobs.base import Enqueuer, TaskName
 from common.nodes import Nodes
-from common.objects import Blob, CopyState, Placed, blob_name
+from common.objects import Blob, CopyState, NodeMode, Placed, blob_name
 from common.work import Claim
 from workers.claims import Claims
 from workers.share import NodeShare
@@ -61,9 +61,12 @@ class Sources:
 
         Stored ones first, then suspect ones, then nodes that should not have it yet. A stored one that is absent or
         wrong becomes suspect. CopiesUnreachable while one could not be asked, ObjectDamaged when all were.
+        Retired nodes are never asked, and not waited for.
         """
         unasked = 0
-        wanted = [copy for copy in claim.others if copy.node_id is not None and copy.node_id not in seen]
+        given_up = {node.id for node in self._nodes.all().values() if node.mode is NodeMode.RETIRED}
+        passed = {None, *seen, *given_up}
+        wanted = [copy for copy in claim.others if copy.node_id not in passed]
         readable = self._nodes.readable()
         for copy in self._order(wanted):
             try:

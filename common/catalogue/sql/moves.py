@@ -2,9 +2,9 @@
 
 A change of a blob's rows, in one transaction with its locks first; what fails 1 to 3 is left out:
 
-1. node rows shared: who gets a row is active · 2. the versions locked: current, and no other move of their blobs goes
-on · 3. the blobs' copy rows locked by id: the same rows with the same fences as those the decision saw · 4. rows added,
-doomed, deleted.
+1. node rows shared: who gets a row is active, and nothing is given up unless the modes are those the decision saw · 2.
+the versions locked: current, and no other move of their blobs goes on · 3. the blobs' copy rows locked by id: the same
+rows with the same fences as those the decision saw · 4. rows added, doomed, deleted.
 """
 
 from __future__ import annotations
@@ -103,8 +103,7 @@ class SqlMoves:
     def apply(self, moves: Sequence[Move]) -> Collection[str]:
         def work(connection: Connection) -> Collection[str]:
             modes = locks.share_nodes(connection)
-            possible = [move for move in moves if all(node is None or modes.get(node) == "active" for node in move.add)]
-            valid = _unchanged(connection, possible)
+            valid = _unchanged(connection, [move for move in moves if _fits(move, modes)])
             _change(connection, valid, self._database.now(connection))
             return {move.copies.blob.id for move in valid}
 
@@ -162,6 +161,13 @@ def _of(connection: Connection, blob_ids: Sequence[str]) -> list[BlobCopies]:
             state = CopyState(row.state)
             mine.append(CopyRow(row.copy_id, row.fence, row.node_id, state, row.stored_at, row.verified_at))
     return result
+
+
+def _fits(move: Move, modes: Mapping[str, str]) -> bool:
+    """Whether copies may be added, and given up, with the nodes as they are now: a change of a mode changes no row."""
+    if (move.doom or move.delete) and any(modes.get(node_id) != mode for node_id, mode in move.modes.items()):
+        return False
+    return all(node_id is None or modes.get(node_id) == "active" for node_id in move.add)
 
 
 def _unchanged(connection: Connection, moves: Sequence[Move]) -> Sequence[Move]:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError as Taken
 from common.catalogue.sql import rows
 from common.catalogue.sql.database import Database, unseen
 from common.catalogue.sql.nodes import insert_node, one_node
-from common.catalogue.sql.tables import blobs, buckets, copies, nodes, objects, versions
+from common.catalogue.sql.tables import blobs, buckets, copies, node_health, nodes, objects, versions
 from common.catalogue.topology import Remainder
 from common.errors import Conflict, NoSuchNode
 from common.objects import Node, NodeSpec
@@ -29,10 +29,12 @@ _page = (
 _other = copies.alias("other")
 _elsewhere = exists().where(
     _other.c.blob_id == _page.c.blob_id,
-    _other.c.state.in_(_HELD),
+    _other.c.state == "stored",
     _other.c.node_id == nodes.c.id,
     nodes.c.id != bindparam("node"),
     nodes.c.mode != "retired",
+    node_health.c.node_id == nodes.c.id,
+    node_health.c.health != "foreign",
 )
 _last = _page.c.state.in_(_HELD) & (versions.c.state == "current") & ~_elsewhere
 _ONLY_ON = select(func.count(), func.max(_page.c.id), func.sum(case((_last, 1), else_=0))).select_from(

@@ -316,3 +316,17 @@ def test_a_node_is_not_removed_under_a_commit_that_stores_there(stage: Stage, fo
 def test_a_blob_whose_version_has_no_row_of_it_is_not_found(stage: Stage) -> None:
     assert stage.catalogue.moves.of([new_id()]) == []
     assert stage.catalogue.moves.of([]) == []
+
+
+def test_nothing_is_given_up_once_a_node_whose_copy_was_to_stay_is_given_up_itself(stage: Stage) -> None:
+    """Giving up a node changes no copy row, so fences alone would let the last good copy go."""
+    _, blob_id, _ = stage.put("a", stored=2)
+    copies = look(stage, blob_id)
+    (doomed,) = [row.id for row in copies.rows if row.node_id == stage.nodes[0]]
+    modes = dict.fromkeys(stage.nodes, NodeMode.ACTIVE)
+    retire(stage, 2)
+    assert not apply(stage, Move(copies, doom=[doomed], modes=modes))
+    assert not apply(stage, Move(copies, delete=[doomed], modes=modes))
+    assert states(stage, blob_id)[stage.nodes[0]] is STORED
+    modes[stage.nodes[1]] = NodeMode.RETIRED
+    assert apply(stage, Move(copies, doom=[doomed], modes=modes))

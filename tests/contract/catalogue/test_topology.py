@@ -258,3 +258,16 @@ def test_a_copy_is_not_assigned_to_a_node_that_was_removed(stage: Stage) -> None
     assert not stage.catalogue.copies.assign(copy_id, fence, new_id())
     ((again, same, *_),) = stage.catalogue.copies.unassigned()
     assert (again, same) == (copy_id, fence)
+
+
+def test_a_doubted_copy_or_one_on_a_foreign_node_does_not_make_up_for_a_lost_one(stage: Stage) -> None:
+    _, blob_id, _ = stage.put("a", stored=2)
+    lost = stage.nodes[0]
+    assert stage.catalogue.topology.only_on(lost, 0) == (0, None)
+    stage.see(NodeHealth.UP, NodeHealth.DOWN, NodeHealth.UP)
+    assert stage.catalogue.topology.only_on(lost, 0) == (0, None), "a node that is down may come back"
+    stage.see(NodeHealth.UP, NodeHealth.FOREIGN, NodeHealth.UP)
+    assert stage.catalogue.topology.only_on(lost, 0) == (1, None)
+    stage.see(NodeHealth.UP, NodeHealth.UP, NodeHealth.UP)
+    assert stage.catalogue.copies.suspect(blob_id, stage.nodes[1], "wrong bytes")
+    assert stage.catalogue.topology.only_on(lost, 0) == (1, None)

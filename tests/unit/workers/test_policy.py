@@ -145,7 +145,7 @@ TABLE: Sequence[tuple[str, str, str, str]] = [
     ("nobody can take it: the rows still say three", "a b c:retired", "a+ b+ c+", "add *, delete c"),
     ("it was the only good copy: its row stays", "a b c:retired d", "a- b- c+", "nothing"),
     ("its row stays while only an emptied node has another", "a:draining b c:retired d", "a+ b- c+", "add d"),
-    ("a suspect copy elsewhere is a copy", "a b c:retired d", "a? b- c+", "add d, delete c"),
+    ("only a doubted one is elsewhere: its row stays", "a b c:retired d", "a? b- c+", "add d"),
     ("all were lost: the object is shown as unavailable", "a:retired b:retired c:retired d e f", "a+ b+ c+", "nothing"),
 ]  # fmt: skip
 
