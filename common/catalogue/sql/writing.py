@@ -3,10 +3,10 @@
 The commit point, in one transaction, with its locks first (`locks`):
 
 1. bucket and key row shared: NoSuchBucket, KeysUnavailable · 2. nodes shared and their modes read: a wanted copy on a
-node that takes no new ones any more stands without a node; what lies only on nodes that went is refused · 3. the name
+node that takes no new ones any more stands without a node; what lies only on a node that went is refused · 3. the name
 locked, the current version read, preconditions judged · 4. the version inserted as current, or turned from `uploading`
-by compare-and-set · 5. blobs and all wanted copy rows inserted where they are not there yet · 6. the name points to the
-version; the replaced one is doomed (one row).
+by compare-and-set · 5. blobs and all wanted copy rows inserted where they are not there yet; an upload is refused of
+which a blob lies on no node any more · 6. the name points to the version; the replaced one is doomed (one row).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from common.catalogue.base import Committed
 from common.catalogue.sql import locks
 from common.catalogue.sql.buckets import by_name
 from common.catalogue.sql.database import Database
-from common.catalogue.sql.tables import blobs, copies, nodes, objects, versions
+from common.catalogue.sql.tables import blobs, copies, node_health, nodes, objects, versions
 from common.errors import CatalogueUnavailable, NoSuchObject, UploadSuperseded
 from common.objects import CopyState, NewBlob, NewVersion, Preconditions
 
@@ -77,12 +77,9 @@ _held = (
     exists()
     .where(copies.c.blob_id == blobs.c.id, copies.c.state == "stored")
     .where(copies.c.node_id == nodes.c.id, nodes.c.mode != "retired")
+    .where(~exists().where(node_health.c.node_id == nodes.c.id, node_health.c.health == "foreign"))
 )
-_LOST = (
-    select(blobs.c.id)
-    .where(blobs.c.version_id == bindparam("version"), blobs.c.id.not_in(bindparam("there", expanding=True)), ~_held)
-    .limit(1)
-)
+_LOST = select(blobs.c.id).where(blobs.c.version_id == bindparam("version"), ~_held).limit(1)
 _TOUCH = (
     update(versions)
     .where(versions.c.id == bindparam("touched"), versions.c.state == "uploading")
@@ -148,11 +145,12 @@ class Writing:
             now = self._database.now(connection)
             if uploading:
                 _finish(connection, version, now)
-                _check_whole(connection, version.id, stored, modes)
             else:
                 connection.execute(_INSERT_VERSION, {"id": version.id, **_columns(version, now)})
             _insert_blobs(connection, version.id, blobs, modes, now)
             _mark_stored(connection, stored, modes, now)
+            if uploading:
+                _check_whole(connection, version.id)
             if current is None:
                 connection.execute(_INSERT_OBJECT, {"bucket_id": bucket, "key": version.key, "version_id": version.id})
             else:
@@ -272,14 +270,12 @@ def _insert_blobs(
     connection.execute(_INSERT_COPIES, rows)
 
 
-def _check_whole(
-    connection: Connection, version_id: str, stored: Collection[tuple[str, str]], modes: Mapping[str, str]
-) -> None:
-    """No blob may lie only on nodes that were given up since it was put: nobody could read what is acknowledged."""
-    if "retired" in modes.values():
-        there = [blob_id for blob_id, node_id in stored if modes.get(node_id) != "retired"]
-        if connection.execute(_LOST, {"version": version_id, "there": there}).first() is not None:
-            raise _removed()
+def _check_whole(connection: Connection, version_id: str) -> None:
+    """Every blob lies on a node yet. The copies of an upload in progress are nobody's work: one that was lost since
+    its blob was put is not made up for, and nobody could read what is acknowledged.
+    """
+    if connection.execute(_LOST, {"version": version_id}).first() is not None:
+        raise _removed()
 
 
 def _removed() -> CatalogueUnavailable:

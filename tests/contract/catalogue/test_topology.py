@@ -249,6 +249,33 @@ def test_a_long_upload_with_another_copy_of_each_part_outlives_a_node(stage: Sta
     assert remainders(stage) == {"long": 1}
 
 
+@pytest.mark.parametrize("became", ["suspect", "missing"])
+def test_a_long_upload_is_refused_when_the_only_copy_of_a_part_went(stage: Stage, became: str) -> None:
+    upload, blobs = long_upload(stage)
+    first = blobs[0].blob.id
+    assert stage.catalogue.copies.suspect(first, stage.nodes[0], "seen wrong")
+    if became == "missing":
+        assert stage.catalogue.scrubs.absent(stage.nodes[0], first[30], [], 0) == (1, None)
+    version = stage.version("long", upload, 3, 15)
+    last = [(blobs[-1].blob.id, stage.nodes[1])]
+    with pytest.raises(CatalogueUnavailable):
+        stage.catalogue.objects.commit(version, [], Preconditions(), last, uploading=True)
+    assert remainders(stage) == {}
+
+
+def test_a_long_upload_is_refused_when_the_node_with_a_part_of_it_has_another_disk(stage: Stage) -> None:
+    upload, blobs = long_upload(stage)
+    version = stage.version("long", upload, 3, 15)
+    last = [(blobs[-1].blob.id, stage.nodes[1])]
+    stage.see(NodeHealth.FOREIGN, NodeHealth.UP, NodeHealth.UP)
+    with pytest.raises(CatalogueUnavailable):
+        stage.catalogue.objects.commit(version, [], Preconditions(), last, uploading=True)
+    assert remainders(stage) == {}
+    stage.see(NodeHealth.DOWN, NodeHealth.UP, NodeHealth.UP)
+    stage.catalogue.objects.commit(version, [], Preconditions(), last, uploading=True)
+    assert remainders(stage) == {"long": 0}, "what is only away comes back"
+
+
 def test_a_copy_is_not_assigned_to_a_node_that_was_removed(stage: Stage) -> None:
     drain(stage)
     stage.put("a")
