@@ -27,7 +27,7 @@ from common.settings import Settings
 
 def build(settings: Settings) -> Services:
     catalogue = open_catalogue(settings.database, copies=settings.copies, write_copies=settings.write_copies)
-    nodes = Nodes(catalogue.nodes, catalogue.leases, settings, _owner())
+    nodes = Nodes(catalogue.nodes, catalogue.leases, settings, owner_name())
     keys = RegisteredKeys(FileKeyring(settings.keyring, settings.passphrase), catalogue.keks)
     queue = CeleryQueue(settings.redis_url.get_secret_value())
     enqueuer = BufferedEnqueuer(queue)
@@ -68,6 +68,6 @@ def build(settings: Settings) -> Services:
     )
 
 
-def _owner() -> str:
-    """A name no other process has, for leases."""
-    return f"api@{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+def owner_name() -> str:
+    """A name no other process has, for leases; their columns hold 64 characters."""
+    return f"api@{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"

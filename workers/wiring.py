@@ -59,8 +59,8 @@ class Worker:
 
 
 def owner_name() -> str:
-    """Names this process as the holder of leases; never the same again after a restart."""
-    return f"{socket.gethostname()}:{os.getpid()}:{new_id()[-8:]}"
+    """Names this process as the holder of leases (64 characters at most); never the same again after a restart."""
+    return f"{socket.gethostname()[:32]}:{os.getpid()}:{new_id()[-8:]}"
 
 
 def assemble(
