@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, or_, select, text, update
 
 from common.catalogue.sql import rows
 from common.catalogue.sql.copies import in_scope
@@ -87,6 +87,10 @@ _IN_SCOPE = (
     )
     .where(blobs.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(objects.c.bucket_id, objects.c.key, blobs.c.number, copies.c.id)
+)
+_MAKE = text(
+    "INSERT INTO scrubs (node_id, cursor, passes, blobs, bytes, found, updated_at) "
+    "VALUES (:node, '{}', 0, 0, 0, '{}', :now) ON CONFLICT DO NOTHING"
 )
 
 
@@ -230,12 +234,11 @@ def lock(connection: Connection, node_id: str, now: float) -> dict[str, Any]:
     """Lock the node's row, making it if it is not there; what its `found` holds."""
     statement = select(scrubs.c.found).where(scrubs.c.node_id == node_id).with_for_update()
     row = connection.execute(statement).first()
-    if row is not None:
-        return dict(row.found)
-    connection.execute(
-        insert(scrubs).values(node_id=node_id, cursor="{}", passes=0, blobs=0, bytes=0, found={}, updated_at=now)
-    )
-    return {}
+    if row is None:
+        # Of two that make it the second waits for the first here, and finds its row.
+        connection.execute(_MAKE, {"node": node_id, "now": now})
+        row = connection.execute(statement).one()
+    return dict(row.found)
 
 
 def note_reclaimed(connection: Connection, node_id: str, result: Reclaimed, now: float) -> None:

@@ -6,6 +6,7 @@ from common.catalogue.sql import scrubs
 from common.objects import CopyState, Preconditions, new_id
 from common.scrubbing import Reclaimed, Scrub, scrub_lease
 from common.work import CopyAction
+from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import Stage
 
 
@@ -156,3 +157,18 @@ def test_a_scope_s_pages_say_what_verified_needs(stage: Stage) -> None:
     assert stage.catalogue.scrubs.scope(stage.bucket.id, "a/", None, second.last, 10).last is None
     stored = [(copy.copy_id, copy.fence) for copy in copies if copy.state is CopyState.STORED]
     assert stage.catalogue.scrubs.verified(stored) == 2
+
+
+def test_of_two_first_writers_of_a_node_both_are_noted(stage: Stage) -> None:
+    node = stage.nodes[0]
+    assert stage.catalogue.leases.acquire(scrub_lease(node), "w", 60)
+    saved, reclaimed, waited = race(
+        stage.catalogue,
+        lambda: stage.catalogue.scrubs.save(Scrub(node, {"phase": "read"}, passes=1), "w"),
+        lambda: stage.catalogue.scrubs.reclaimed(node, Reclaimed(1.0, "g", 2), True),
+        pause_before="UPDATE scrubs",
+    )
+    assert (saved.value, saved.error, reclaimed.error) == (True, None, None)
+    assert waited
+    kept = stage.catalogue.scrubs.get(node)
+    assert (kept.passes, kept.reclaimed) == (1, Reclaimed(1.0, "g", 2))
