@@ -89,9 +89,11 @@ class Afterlife:
         empty_versions = select(versions.c.id).where(doomed, no_blobs).limit(limit)
 
         def work(connection: Connection) -> int:
-            blob_ids = connection.execute(empty_blobs).scalars().all()
+            # One that is getting a copy's row at this moment is left; one that got it before the lock is seen below.
+            locked = empty_blobs.with_for_update(of=blobs, skip_locked=True)
+            blob_ids = connection.execute(locked).scalars().all()
             if blob_ids:
-                connection.execute(delete(blobs).where(blobs.c.id.in_(blob_ids)))
+                connection.execute(delete(blobs).where(blobs.c.id.in_(blob_ids), no_copies))
             version_ids = connection.execute(empty_versions).scalars().all()
             if version_ids:
                 connection.execute(delete(uploads).where(uploads.c.version_id.in_(version_ids)))

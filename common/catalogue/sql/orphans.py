@@ -43,6 +43,13 @@ _COPIES = (
     .where(copies.c.blob_id.in_(bindparam("ids", expanding=True)))
     .group_by(copies.c.blob_id)
 )
+# No blob's row goes while a copy's row is added to it.
+_SHARE_BLOBS = (
+    select(blobs.c.id)
+    .where(blobs.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(blobs.c.id)
+    .with_for_update(read=True, key_share=True)
+)
 _LOCK_COPIES = (
     select(copies.c.id)
     .where(copies.c.blob_id.in_(bindparam("ids", expanding=True)))
@@ -80,9 +87,10 @@ class SqlOrphans:
 
     def doom(self, node_id: str, blob_ids: Sequence[str]) -> int:
         def work(connection: Connection) -> int:
-            connection.execute(_LOCK_COPIES, {"ids": list(blob_ids)}).all()
+            there = connection.execute(_SHARE_BLOBS, {"ids": list(blob_ids)}).scalars().all()
+            connection.execute(_LOCK_COPIES, {"ids": there}).all()
             now = self._database.now(connection)
-            standings = _sort(connection, node_id, blob_ids)
+            standings = _sort(connection, node_id, there)
             strays = sorted(blob_id for blob_id, standing in standings.items() if standing is Standing.STRAY)
             return sum(
                 connection.execute(_DOOM, {"blob": blob_id, "node": node_id, "at": now}).rowcount for blob_id in strays

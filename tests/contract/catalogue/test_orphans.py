@@ -6,6 +6,7 @@ from common.errors import UploadSuperseded
 from common.objects import CopyState as State
 from common.objects import NewBlob, NodeHealth, Placed, Preconditions, new_id
 from common.scrubbing import Standing
+from common.work import CopyAction, End
 from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import Stage
 
@@ -109,3 +110,21 @@ def test_old_tombstones_are_dropped_in_pages(stage: Stage) -> None:
     assert stage.catalogue.orphans.unbury(3600) == 0
     assert [stage.catalogue.orphans.unbury(-1, 3) for _ in range(3)] == [3, 2, 0]
     assert stage.state("a") == "replicating"
+
+
+@pytest.mark.parametrize("forget_first", [True, False])
+def test_a_stray_of_a_blob_that_is_being_forgotten_gets_a_row_or_none(stage: Stage, forget_first: bool) -> None:
+    _, blob_id, _ = stage.put("a")
+    stage.catalogue.objects.delete("papers", "a", Preconditions())
+    stage.catalogue.objects.doom_copies(0)
+    claims = stage.claim([blob_id], CopyAction.DELETE)
+    stage.catalogue.copies.end([End(claim.copy_id, claim.fence, None) for claim in claims])
+    doom = lambda: stage.catalogue.orphans.doom(stage.nodes[2], [blob_id])  # noqa: E731
+    forget = stage.catalogue.objects.forget
+    if forget_first:
+        forgotten, doomed, _ = race(stage.catalogue, forget, doom, pause_before="DELETE FROM blobs")
+    else:
+        doomed, forgotten, _ = race(stage.catalogue, doom, forget, pause_before="INSERT INTO copies")
+    assert (doomed.error, forgotten.error) == (None, None)
+    assert (doomed.value, forgotten.value) == ((0, 1) if forget_first else (1, 0))
+    assert len(stage.claim([blob_id], CopyAction.DELETE)) == doomed.value
