@@ -25,6 +25,11 @@ class Turn:
         """False once the job's lease is lost or this process is to end."""
         return self._going()
 
+    def open(self) -> bool:
+        """The same, and False once the job was cancelled: for steps that are longer than what may follow that. It asks
+        the catalogue each time."""
+        return self._going() and self._jobs.get(self._job_id).state is JobState.RUNNING
+
     def progress(
         self,
         done: int,

@@ -98,7 +98,10 @@ class ReclaimNode:
             self._held.give(lease)
 
     def __call__(self, node_id: str, tally: Tally, dry_run: bool, force: bool, going: Callable[[], bool]) -> None:
-        """Stopped, IdentityMismatch, or what the node raises; `tally` says how far it came."""
+        """Stopped, IdentityMismatch, or what the node raises; `tally` says how far it came.
+
+        Broken off, because `going` says False, it notes nothing: a hold or a stop that is shown stays.
+        """
         generation = self._catalogue.nodes.cluster()[1]
         found, before = _Found(), Reclaimed()
         try:
@@ -108,6 +111,8 @@ class ReclaimNode:
             if not dry_run:
                 self._quarantine(node_id, tally, going)
             count = self._list(node_id, found, tally, going)
+            if not going():
+                return
             if not force:
                 self._may(before, generation, len(found.orphans), count)
         except (Stopped, IdentityMismatch) as error:
@@ -118,6 +123,8 @@ class ReclaimNode:
             raise
         if not dry_run:
             left = len(found.orphans) - self._remove(node_id, found.orphans, tally, going)
+            if not going():
+                return
             tally.strays += self._catalogue.orphans.doom(node_id, found.strays)
             self._note(node_id, Reclaimed(generation=generation, orphans=left), force)
 

@@ -1,6 +1,7 @@
 """The reclaim job: on one node or on all, dry or for real, and with `force` past the brake.
 
-Each node is one step: a job that was broken off lists the node it was at once more. A node that stops it does not keep
+Each node is one step: a job that was broken off lists the node it was at once more. One that is
+cancelled stops before the next batch. A node that stops it does not keep
 the others from their turn; the job has failed then, in that node's words.
 """
 
@@ -47,7 +48,7 @@ class Reclaim:
     def _node(self, node: Node, job: Job, going: Turn, report: dict[str, Any]) -> None:
         tally = Tally()
         try:
-            self._reclaim(node.id, tally, job.dry_run, job.force, going)
+            self._reclaim(node.id, tally, job.dry_run, job.force, going.open)
         except (Stopped, IdentityMismatch, BlobStoreError) as error:
             report["stopped"] = {**_reasons(report["stopped"]), node.spec.name: error.detail}
         for name, count in asdict(tally).items():

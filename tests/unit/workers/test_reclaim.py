@@ -250,6 +250,48 @@ def test_it_stops_when_too_much_would_go_until_a_job_says_force(rig: Rig, node: 
     assert rig.on_nodes(rig.blob_ids("a")[0])[NODE] is not None
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_job_that_is_cancelled_deletes_no_further_batch(
+    rig: Rig, node: str, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    monkeypatch.setattr(reclaim, "BATCH", 2)
+    old = leave(rig, node, 6)
+    job = rig.catalogue.jobs.create(JobKind.RECLAIM, Scope(node="node2"), False, force)
+
+    def cancel(operation: str, _: str) -> None:
+        if operation == "delete_many" and rig.catalogue.jobs.get(job.id).state is JobState.RUNNING:
+            rig.catalogue.jobs.cancel(job.id)
+
+    rig.nodes.stores[node].faults.before = cancel
+    rig.worker.run_job(job.id)
+    assert rig.catalogue.jobs.get(job.id).state is JobState.CANCELLED
+    assert left(rig, node, old) == 4
+
+
+@pytest.mark.parametrize("at", ["list", "delete_many"])
+def test_a_force_that_is_broken_off_lifts_no_hold_and_clears_no_stop(
+    rig: Rig, node: str, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    monkeypatch.setattr(reclaim, "BATCH", 2)
+    leave(rig, node, 6)
+    rig.identify(node, 9)
+    rig.catalogue.nodes.set_identity(node, "known", 9)
+    run(rig)
+    before = rig.catalogue.scrubs.get(node).reclaimed
+    assert before.held is not None
+    assert before.stopped is not None
+    job = rig.catalogue.jobs.create(JobKind.RECLAIM, Scope(node="node2"), False, True)
+
+    def cancel(operation: str, _: str) -> None:
+        if operation == at and rig.catalogue.jobs.get(job.id).state is JobState.RUNNING:
+            rig.catalogue.jobs.cancel(job.id)
+
+    rig.nodes.stores[node].faults.before = cancel
+    rig.worker.run_job(job.id)
+    assert rig.catalogue.jobs.get(job.id).state is JobState.CANCELLED
+    assert rig.catalogue.scrubs.get(node).reclaimed == before
+
+
 def test_a_hundred_orphans_go_without_being_asked_about(rig: Rig, node: str) -> None:
     old = leave(rig, node, 100)
     assert run(rig).report["reclaimed"] == 100
