@@ -2,8 +2,9 @@
 
 On each node:
 
-1. The identity is read: another node's, an older one, or one of another generation of the catalogue stops it here, and
-   so does a catalogue that was restored or rolled back, until a job says `force`.
+1. A node that is paused, retired or away is left alone. The identity is read: another node's, an older one, or one of
+   another generation of the catalogue stops it here, and so does a catalogue that was restored or rolled back, until a
+   job says `force`.
 2. The node is listed once, a page at a time: which old names have no row (orphans), which have rows but none here
    (strays). What is young by the node's own clock may belong to an upload in progress and is not looked at.
 3. The brake: over a hundred orphans that are over one in a hundred of the node's names are more than crashes leave
@@ -30,7 +31,7 @@ from common.blobstore.base import Deadline
 from common.catalogue.base import Catalogue
 from common.errors import BlobStoreError, BovedaError
 from common.nodes import Nodes
-from common.objects import QUARANTINE, blob_name, quarantined_at
+from common.objects import QUARANTINE, Node, NodeMode, blob_name, quarantined_at
 from common.scrubbing import Reclaimed, Standing
 from workers.leases import HeldLeases
 from workers.names import LIST_SECONDS, IdentityMismatch, Listing
@@ -75,6 +76,11 @@ def brakes(orphans: int, names: int) -> bool:
     return orphans > BRAKE_NAMES and orphans * BRAKE_SHARE > names
 
 
+def reclaimed_from(node: Node) -> bool:
+    """Whether a node's names may be looked at and removed now."""
+    return node.deletable_from and node.mode is not NodeMode.RETIRED
+
+
 class ReclaimNode:
     def __init__(self, catalogue: Catalogue, nodes: Nodes, listing: Listing, held: HeldLeases) -> None:
         self._catalogue = catalogue
@@ -86,7 +92,7 @@ class ReclaimNode:
         """What the sweep sends for. A stop is noted with the node and logged; it is no error of the task."""
         lease = f"reclaim:{node_id}"
         node = self._nodes.all().get(node_id)
-        if node is None or not node.deletable_from or not self._held.take(lease):
+        if node is None or not reclaimed_from(node) or not self._held.take(lease):
             return
         try:
             self(node_id, Tally(), False, False, lambda: going() and self._held.has(lease))
@@ -102,6 +108,10 @@ class ReclaimNode:
 
         Broken off, because `going` says False, it notes nothing: a hold or a stop that is shown stays.
         """
+        node = self._nodes.all().get(node_id)
+        if node is not None and not reclaimed_from(node):
+            away = node.mode if node.mode in (NodeMode.PAUSED, NodeMode.RETIRED) else node.health
+            raise Stopped(f"the node is {away.value}")
         generation = self._catalogue.nodes.cluster()[1]
         found, before = _Found(), Reclaimed()
         try:

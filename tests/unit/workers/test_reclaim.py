@@ -7,7 +7,16 @@ import pytest
 
 from common.errors import NodeError
 from common.jobs.base import Queue, TaskName
-from common.objects import IDENTITY_NAME, CopyState, NodeHealth, Preconditions, blob_name, new_id, quarantine_name
+from common.objects import (
+    IDENTITY_NAME,
+    CopyState,
+    NodeHealth,
+    NodeMode,
+    Preconditions,
+    blob_name,
+    new_id,
+    quarantine_name,
+)
 from common.work import Job, JobKind, JobState, Scope
 from tests.unit.workers.rig import BUCKET, Rig
 from workers import reclaim
@@ -345,6 +354,29 @@ def test_a_node_that_fails_is_reported_and_the_rest_is_done(rig: Rig, node: str)
     job = run(rig, scope=Scope())
     assert job.state is JobState.FAILED
     assert left(rig, rig.ids[0], [other]) == 0
+
+
+@pytest.mark.parametrize(
+    ("health", "mode", "word"),
+    [
+        (NodeHealth.UP, NodeMode.PAUSED, "paused"),
+        (NodeHealth.UP, NodeMode.RETIRED, "retired"),
+        (NodeHealth.DOWN, NodeMode.ACTIVE, "down"),
+    ],
+)
+@pytest.mark.parametrize("force", [False, True])
+def test_a_node_that_is_not_to_be_touched_is_left_alone_and_reported(
+    rig: Rig, node: str, health: NodeHealth, mode: NodeMode, word: str, force: bool
+) -> None:
+    old, other = leave(rig, node, 2), leave(rig, rig.ids[0], 2)
+    rig.change(NODE, health, mode)
+    calls = len(rig.nodes.stores[node].calls)
+    job = run(rig, force=force, scope=Scope())
+    assert (job.state, job.report["stopped"]) == (JobState.FAILED, {"node2": f"the node is {word}"})
+    assert (left(rig, node, old), left(rig, rig.ids[0], other)) == (2, 0)
+    rig.worker.reclaim(node)
+    assert len(rig.nodes.stores[node].calls) == calls
+    assert rig.catalogue.scrubs.get(node).reclaimed.stopped is None
 
 
 def test_a_bucket_is_no_scope_of_it(rig: Rig, node: str) -> None:
