@@ -113,7 +113,7 @@ class ScrubNode:
         self._save(run)
 
     def _verify(self, run: _Run) -> None:
-        self._catalogue.scrubs.verified(run.verified)
+        self._catalogue.scrubs.verified(run.verified, run.since)
         run.verified.clear()
 
     def _save(self, run: _Run) -> bool:
@@ -150,6 +150,7 @@ class ScrubNode:
 
     def _read(self, run: _Run) -> bool:
         self._verify(run)
+        run.since = self._catalogue.now()
         before = None if run.at.phase is Phase.FRESH else run.at.scrub.started_at
         page, after = self._catalogue.scrubs.unread(run.node_id, before, run.at.after, PAGE)
         for copy in page:
@@ -198,12 +199,14 @@ class ScrubNode:
 class _Run:
     at: Pass
     holder: str
-    verified: list[tuple[int, int]]
+    verified: list[tuple[int, int]]  # since: from before the first of these was read
+    since: float
 
     def __init__(self, at: Pass, holder: str) -> None:
         self.at = at
         self.holder = holder
         self.verified = []
+        self.since = 0.0
 
     @property
     def node_id(self) -> str:

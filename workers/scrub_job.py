@@ -95,6 +95,7 @@ class ScrubJob:
 
     def _page(self, blobs: Sequence[Sequence[StoredCopy]], within: Range, dry_run: bool, report: Report) -> None:
         right: list[tuple[int, int]] = []
+        since = self._catalogue.now()  # a copy that is stored from now on was not proven by what is read here
         for copy in (copy for copies in blobs for copy in copies if copy.node_id in within.nodes):
             finding = self._looks(copy.node_id, copy.blob)
             report.found[finding.kind] += 1
@@ -105,7 +106,7 @@ class ScrubJob:
                 self._blame(copy, finding)
         report.blobs += len(blobs)
         if not dry_run:
-            self._catalogue.scrubs.verified(right)
+            self._catalogue.scrubs.verified(right, since)
 
     def _blame(self, copy: StoredCopy, finding: Finding) -> None:
         if finding.kind not in BAD or copy.state is not CopyState.STORED:

@@ -155,8 +155,9 @@ class Scrubs(Protocol):
     def weigh(self, node_id: str, after: int) -> tuple[int, int, int | None]:
         """Stored copies and bytes there in a stretch of ids behind `after`; the next `after`, None at the end."""
 
-    def verified(self, read: Sequence[tuple[int, int]]) -> int:
-        """(copy id, fence) of up to 1,000 copies that were read whole and right; how many still had their fence."""
+    def verified(self, read: Sequence[tuple[int, int]], at: float) -> int:
+        """(copy id, fence) of up to 1,000 copies that were read whole and right, beginning at `at`; how many still had
+        their fence."""
 
     def scope(
         self, bucket_id: str | None, prefix: str, key: str | None, after: tuple[str, str, int] | None, limit: int

@@ -171,13 +171,13 @@ class SqlScrubs:
 
         return self._database.read(work)
 
-    def verified(self, read: Sequence[tuple[int, int]]) -> int:
+    def verified(self, read: Sequence[tuple[int, int]], at: float) -> int:
         def work(connection: Connection) -> int:
             fences = dict(read)
             found = connection.execute(_FENCES, {"ids": list(fences)}).all()
             ids = [row.id for row in found if fences[row.id] == row.fence]
             if ids:
-                connection.execute(_VERIFIED, {"ids": ids, "at": self._database.now(connection)})
+                connection.execute(_VERIFIED, {"ids": ids, "at": at})
             return len(ids)
 
         return self._database.write(work) if read else 0

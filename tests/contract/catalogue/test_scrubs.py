@@ -37,7 +37,8 @@ def test_verified_copies_are_read_again_in_a_later_pass_only(stage: Stage) -> No
     _, blob_id, _ = stage.put("a")
     (copy,), _ = stage.catalogue.scrubs.unread(stage.nodes[0], None, 0)
     began = stage.catalogue.now()
-    assert stage.catalogue.scrubs.verified([(copy.copy_id, copy.fence)]) == 1
+    assert stage.catalogue.scrubs.verified([(copy.copy_id, copy.fence)], began) == 1
+    assert {row.verified_at for row in stage.catalogue.objects.copies("papers", "a")[1]} == {None, began}
     assert unread(stage) == []
     assert unread(stage, began) == []
     assert unread(stage, stage.catalogue.now() + 1) == [blob_id]
@@ -47,8 +48,8 @@ def test_a_copy_whose_row_changed_is_not_verified(stage: Stage) -> None:
     stage.put("a")
     (copy,), _ = stage.catalogue.scrubs.unread(stage.nodes[0], None, 0)
     assert stage.catalogue.copies.suspect(copy.blob.id, copy.node_id, "seen wrong")
-    assert stage.catalogue.scrubs.verified([(copy.copy_id, copy.fence)]) == 0
-    assert stage.catalogue.scrubs.verified([(copy.copy_id, copy.fence + 1)]) == 0, "it is not stored"
+    assert stage.catalogue.scrubs.verified([(copy.copy_id, copy.fence)], 1.0) == 0
+    assert stage.catalogue.scrubs.verified([(copy.copy_id, copy.fence + 1)], 1.0) == 0, "it is not stored"
 
 
 def test_the_weight_of_a_node_is_that_of_its_stored_copies(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +157,7 @@ def test_a_scope_s_pages_say_what_verified_needs(stage: Stage) -> None:
     assert second.last == (stage.bucket.id, "a/2", 0)
     assert stage.catalogue.scrubs.scope(stage.bucket.id, "a/", None, second.last, 10).last is None
     stored = [(copy.copy_id, copy.fence) for copy in copies if copy.state is CopyState.STORED]
-    assert stage.catalogue.scrubs.verified(stored) == 2
+    assert stage.catalogue.scrubs.verified(stored, 1.0) == 2
 
 
 def test_of_two_first_writers_of_a_node_both_are_noted(stage: Stage) -> None:

@@ -77,10 +77,24 @@ def test_it_finds_what_is_absent_or_wrong_and_sends_for_a_look_but_repairs_nothi
 def test_copies_that_were_never_verified_are_read_first(rig: Rig, node: str) -> None:
     for key in ("a", "b", "c"):
         rig.put(key, stored=3)
-    rig.catalogue.scrubs.verified([(rig.details("a")[0, node].copy_id, 0)])
+    rig.catalogue.scrubs.verified([(rig.details("a")[0, node].copy_id, 0)], rig.clock.now)
     rig.clock.now += 3600
     whole_pass(rig, node)
     assert blobs_read(rig) == [rig.blob_ids(key)[0] for key in ("b", "c", "a")]
+
+
+def test_a_copy_is_verified_as_of_before_it_was_read(rig: Rig, node: str) -> None:
+    rig.put("a", stored=3)
+    began: list[float] = []
+
+    def pass_time(operation: str, name: str) -> None:
+        if operation == "get" and name.endswith(rig.blob_ids("a")[0]):
+            began.append(rig.clock.now)
+            rig.clock.now += 30
+
+    rig.nodes.stores[node].faults.before = pass_time
+    whole_pass(rig, node)
+    assert [rig.details("a")[0, node].verified_at] == began
 
 
 def test_what_was_verified_since_the_pass_began_is_not_read_again_in_it(rig: Rig, node: str) -> None:
@@ -126,12 +140,12 @@ def test_a_killed_run_goes_on_from_the_last_checkpoint(rig: Rig, node: str, monk
     verified = rig.catalogue.scrubs.verified
     calls = 0
 
-    def killed(read: Sequence[tuple[int, int]]) -> int:
+    def killed(read: Sequence[tuple[int, int]], at: float) -> int:
         nonlocal calls
         calls += len(read) > 0
         if calls == 3:
             raise CatalogueUnavailable("the process is gone")
-        return verified(read)
+        return verified(read, at)
 
     with monkeypatch.context() as patch:
         patch.setattr(rig.catalogue.scrubs, "verified", killed)

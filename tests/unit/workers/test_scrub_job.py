@@ -52,6 +52,20 @@ def test_what_was_right_is_verified(rig: Rig) -> None:
     assert [rows[0, node].verified_at is not None for node in rig.ids] == [False, False, True]
 
 
+def test_what_was_right_is_verified_as_of_before_it_was_read(rig: Rig) -> None:
+    rig.put("a", stored=1)
+    began = rig.clock.now
+
+    def pass_time(operation: str, _: str) -> None:
+        if operation == "get":
+            rig.clock.now += 30
+
+    rig.nodes.stores[rig.ids[0]].faults.before = pass_time
+    run(rig)
+    assert rig.clock.now > began
+    assert rig.details("a")[0, rig.ids[0]].verified_at == began
+
+
 def test_a_dry_run_counts_and_changes_nothing(rig: Rig) -> None:
     harm(rig)
     job = run(rig, dry_run=True)
