@@ -204,8 +204,7 @@ class Nodes(Protocol):
         """`new → known`, `known → foreign`, `foreign → known`; the epoch never goes down.
 
         A node that says more than one epoch more than its row does has seen a later catalogue than this one: nothing is
-        reclaimed on it before a job says `force`. With `new → known` the catalogue's generation is noted as the one
-        whose rows reclaim may trust there.
+        reclaimed on it before a job says `force`.
         """
 
     def taken_in(self, node_id: str, epoch: int) -> None:
