@@ -42,7 +42,8 @@ def converged(cluster: Cluster, prefix: str) -> History:
 
 
 def takes_no_part(cluster: Cluster, history: History, disk: Path) -> None:
-    wait(lambda: cluster.states()["node2"] == "foreign", 30, "node2 is foreign")
+    seen = {"node1": "up", "node2": "foreign", "node3": "up"}
+    wait(lambda: cluster.states() == seen, 30, "node2 is foreign, and the others are up")
     before = tree(disk)
     history.upload_many(10)
     assert history.refused == []
