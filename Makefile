@@ -38,7 +38,7 @@ up: $(STAMP) ## the whole store on this machine, in the foreground; Ctrl-C stops
 test: $(STAMP) ## the whole suite, against real nodes and a real queue
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-test-fast: $(STAMP) ## what needs no servers, in under half a minute
+test-fast: $(STAMP) ## what needs no servers, in a minute or two
 	@exec $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) tests/unit tests/vectors $(ARGS)
 
 lint: $(STAMP) ## format, ruff, types, layers
