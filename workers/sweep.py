@@ -19,15 +19,16 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from common.catalogue.base import Catalogue
+from common.catalogue.healing import DuePlace, Reach
 from common.errors import QueueUnavailable
 from common.jobs.base import QUEUE_LIMIT, QUEUE_OF, TASK_OF, JobQueue, TaskName
-from common.objects import new_id
+from common.objects import NodeMode, new_id
 from common.settings import Settings
-from common.work import End, JobKind, job_lease
+from common.work import CopyAction, End, JobKind, job_lease
 from workers.assigning import Assigning
 from workers.batches import batches
 from workers.moving import Moving
@@ -39,7 +40,8 @@ from workers.targets import taking
 PASS_SECONDS: Final = 10.0
 LEASE_SECONDS: Final = 20.0
 REPEAT_SECONDS: Final = 20.0
-ROWS_A_PASS: Final = 1000
+ROWS_A_PAGE: Final = 1000
+PAGES_A_PASS: Final = 20
 LEASE_NAME: Final = "sweep"
 
 # Jobs that need a key run in the API processes, never here.
@@ -56,6 +58,7 @@ class Sweep:
         self._seconds = seconds
         self._until = 0.0
         self._jobs_published: dict[str, float] = {}
+        self._places: dict[tuple[CopyAction, str], DuePlace] = {}
         self._assign = Assigning(catalogue, self._in_time)
         self._move = Moving(catalogue, queue, settings, self._in_time)
         self._returns = Returns(catalogue)
@@ -158,9 +161,11 @@ class Sweep:
 
     def _enqueue(self) -> None:
         nodes = self._catalogue.nodes.all()
-        readable = {node.id for node in nodes if node.readable}
+        sources = Reach(
+            {node.id for node in nodes if node.readable},
+            {node.id for node in nodes if not node.readable and node.mode is not NodeMode.RETIRED},
+        )
         depths = self._queue.depths()
-        before = self._catalogue.now() - REPEAT_SECONDS
         for action, task in TASK_OF.items():
             room = QUEUE_LIMIT + 1 - depths.get(QUEUE_OF[task].value, 0)
             published: set[str] = set()
@@ -168,9 +173,25 @@ class Sweep:
             for left, node_id in zip(range(len(targets), 0, -1), targets, strict=True):
                 # An even share of the room; what a node does not need goes to those behind it.
                 share = -(-room // left)
-                if share > 0 and self._in_time():
-                    rows = self._catalogue.copies.due(action, node_id, readable, before, ROWS_A_PASS)
-                    room -= self._publish(task, rows, published, share)
+                for rows in self._due(action, node_id, sources) if share > 0 else ():
+                    count = self._publish(task, rows, published, share)
+                    room, share = room - count, share - count
+                    if share <= 0:
+                        break
+
+    def _due(self, action: CopyAction, node_id: str, sources: Reach) -> Iterator[Sequence[tuple[int, str, int]]]:
+        """Pages of a node's due rows, so many a pass. Behind more parked ones than that, the next pass goes on."""
+        before = self._catalogue.now() - REPEAT_SECONDS
+        place = self._places.pop((action, node_id), None)
+        for _ in range(PAGES_A_PASS):
+            if not self._in_time():
+                break
+            rows, place = self._catalogue.copies.due(action, node_id, sources, before, place, ROWS_A_PAGE)
+            yield rows
+            if place is None:
+                return
+        if place is not None:
+            self._places[action, node_id] = place
 
     def _publish(self, task: TaskName, rows: Sequence[tuple[int, str, int]], published: set[str], most: int) -> int:
         """Stamp and publish up to `most` messages; how many. A blob goes once, whatever its copies' number."""

@@ -6,6 +6,7 @@ The errors and the clock are those of `common.catalogue.base`.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from common.moves import BlobCopies, Move
@@ -13,18 +14,37 @@ from common.objects import StoredBlob
 from common.scrubbing import Reclaimed, ScopePage, Scrub, Standing, StoredCopy
 from common.work import Claim, CopyAction, DeadLetter, End, Ended
 
+DuePlace = tuple[float, int]
+"""A place in the order of due rows: (next_attempt_at, copy id)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Ids of the nodes that can be read now, and of those `away`: not readable, but their copies are waited for."""
+
+    readable: Collection[str]
+    away: Collection[str]
+
 
 class Copies(Protocol):
     """The state machine of design 5. Every change adds 1 to the row's fence; ends carry the fence they claimed."""
 
     def due(
-        self, action: CopyAction, node_id: str, readable: Collection[str], enqueued_before: float, limit: int = 1000
-    ) -> Sequence[tuple[int, str, int]]:
-        """(copy id, blob id, cipher length) of rows to enqueue for that node, oldest first.
+        self,
+        action: CopyAction,
+        node_id: str,
+        sources: Reach,
+        enqueued_before: float,
+        after: DuePlace | None = None,
+        limit: int = 1000,
+    ) -> tuple[Sequence[tuple[int, str, int]], DuePlace | None]:
+        """(copy id, blob id, cipher length) of rows to enqueue for that node, oldest first, and where to go on.
 
         Due: right state, version current (doomed for deletes), next_attempt_at over, not dead, no live lease, not
-        enqueued since `enqueued_before`; for `missing` rows also: a stored or suspect copy on one of `readable`; for
-        `suspect` ones whose bytes were found wrong: another copy, not found wrong itself, on one of `readable`.
+        enqueued since `enqueued_before`. Parked, and passed over: `missing` rows without a stored or suspect copy that
+        can be read, and `suspect` ones whose bytes were found wrong without another copy that can be read and was not;
+        but only while a copy lies on a node that is away. With nobody to wait for, they are due, to become dead
+        letters. `limit` rows are looked at, parked ones among them: the page may be empty before the end (None).
         """
 
     def stamp(self, copy_ids: Sequence[int], enqueued_at: float | None) -> None:

@@ -5,9 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, exists, literal_column, or_, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Double,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    literal_column,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import IntegrityError as Broken
 
+from common.catalogue.healing import DuePlace, Reach
 from common.catalogue.sql import rows
 from common.catalogue.sql.database import Database
 from common.catalogue.sql.reading import successor
@@ -17,47 +32,56 @@ from common.objects import StoredBlob
 from common.work import CopyAction
 
 _source = copies.alias("source")
-_DUE = (
-    select(copies.c.id, copies.c.blob_id, blobs.c.cipher_length)
-    .select_from(copies.join(blobs, blobs.c.id == copies.c.blob_id).join(versions, versions.c.id == blobs.c.version_id))
+_PLACE = (copies.c.next_attempt_at, copies.c.id)
+_page = (
+    select(*_PLACE, copies.c.blob_id, copies.c.last_error_kind)
     .where(
         copies.c.node_id == bindparam("node"),
         copies.c.state == bindparam("state"),
-        versions.c.state.in_(bindparam("version_states", expanding=True)),
         copies.c.next_attempt_at <= bindparam("now"),
+        tuple_(*_PLACE) > tuple_(bindparam("after_time", type_=Double), bindparam("after_id", type_=BigInteger)),
         copies.c.dead_at.is_(None),
         copies.c.lease_until.is_(None) | (copies.c.lease_until < bindparam("now")),
         copies.c.enqueued_at.is_(None) | (copies.c.enqueued_at < bindparam("enqueued_before")),
     )
-    .order_by(copies.c.next_attempt_at)
+    .order_by(*_PLACE)
     .limit(bindparam("limit"))
+    .subquery("page")
 )
-_DUE_WITH_SOURCE = _DUE.where(
-    exists().where(
-        _source.c.blob_id == copies.c.blob_id,
-        _source.c.state.in_(("stored", "suspect")),
-        _source.c.node_id.in_(bindparam("readable", expanding=True)),
-    )
+_OTHER = and_(_source.c.blob_id == _page.c.blob_id, _source.c.id != _page.c.id)
+_READABLE = _source.c.node_id.in_(bindparam("readable", expanding=True))
+_NOBODY_AWAY = ~exists().where(
+    _OTHER, _source.c.state != "doomed", _source.c.node_id.in_(bindparam("away", expanding=True))
 )
+_WITH_SOURCE = or_(_NOBODY_AWAY, exists().where(_OTHER, _source.c.state.in_(("stored", "suspect")), _READABLE))
 # Wrong bytes need a copy to be mended from: one that was itself found wrong is none. A `missing` one may lie there.
-_DUE_UNLESS_PARKED = _DUE.where(
-    or_(
-        copies.c.last_error_kind.is_distinct_from("wrong"),
-        exists().where(
-            _source.c.blob_id == copies.c.blob_id,
-            _source.c.id != copies.c.id,
-            _source.c.node_id.in_(bindparam("readable", expanding=True)),
-            or_(
-                _source.c.state.in_(("stored", "missing")),
-                and_(_source.c.state == "suspect", _source.c.last_error_kind.is_distinct_from("wrong")),
-            ),
+_UNLESS_WRONG = or_(
+    _page.c.last_error_kind.is_distinct_from("wrong"),
+    _NOBODY_AWAY,
+    exists().where(
+        _OTHER,
+        _READABLE,
+        or_(
+            _source.c.state.in_(("stored", "missing")),
+            and_(_source.c.state == "suspect", _source.c.last_error_kind.is_distinct_from("wrong")),
         ),
-    )
+    ),
 )
 _DUE_OF = {
-    CopyAction.REPLICATE: _DUE_WITH_SOURCE,
-    CopyAction.VERIFY: _DUE_UNLESS_PARKED,
-    CopyAction.DELETE: _DUE,
+    action: select(
+        _page.c.next_attempt_at,
+        _page.c.id,
+        _page.c.blob_id,
+        blobs.c.cipher_length,
+        and_(versions.c.state.in_(bindparam("version_states", expanding=True)), unparked).label("due"),
+    )
+    .select_from(_page.join(blobs, blobs.c.id == _page.c.blob_id).join(versions, versions.c.id == blobs.c.version_id))
+    .order_by(_page.c.next_attempt_at, _page.c.id)
+    for action, unparked in (
+        (CopyAction.REPLICATE, _WITH_SOURCE),
+        (CopyAction.VERIFY, _UNLESS_WRONG),
+        (CopyAction.DELETE, true()),
+    )
 }
 _STAMP = update(copies).where(copies.c.id.in_(bindparam("ids", expanding=True))).values(enqueued_at=bindparam("at"))
 _RECALL = (
@@ -125,21 +149,31 @@ class SqlCopies(Working):
         self._database = database
 
     def due(
-        self, action: CopyAction, node_id: str, readable: Collection[str], enqueued_before: float, limit: int = 1000
-    ) -> Sequence[tuple[int, str, int]]:
-        def work(connection: Connection) -> Sequence[tuple[int, str, int]]:
+        self,
+        action: CopyAction,
+        node_id: str,
+        sources: Reach,
+        enqueued_before: float,
+        after: DuePlace | None = None,
+        limit: int = 1000,
+    ) -> tuple[Sequence[tuple[int, str, int]], DuePlace | None]:
+        def work(connection: Connection) -> tuple[Sequence[tuple[int, str, int]], DuePlace | None]:
+            after_time, after_id = after or (-1.0, 0)
             parameters: dict[str, Any] = {
                 "node": node_id,
                 "state": action.state.value,
                 "version_states": ["current", "doomed"] if action is CopyAction.DELETE else ["current"],
                 "now": self._database.now(connection),
                 "enqueued_before": enqueued_before,
+                "after_time": after_time,
+                "after_id": after_id,
                 "limit": limit,
             }
-            statement = _DUE_OF[action]
             if action is not CopyAction.DELETE:
-                parameters["readable"] = list(readable)
-            return [(row[0], row[1], row[2]) for row in connection.execute(statement, parameters)]
+                parameters |= {"readable": list(sources.readable), "away": list(sources.away)}
+            page = connection.execute(_DUE_OF[action], parameters).all()
+            last = (page[-1].next_attempt_at, page[-1].id) if len(page) == limit else None
+            return [(row.id, row.blob_id, row.cipher_length) for row in page if row.due], last
 
         return self._database.read(work)
 

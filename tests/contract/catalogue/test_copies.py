@@ -1,23 +1,33 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
+from common.catalogue.healing import Reach
 from common.objects import CopyState, NodeHealth, ObjectState, Preconditions
 from common.work import CopyAction, End
 from tests.contract.catalogue.stage import Stage
 
 
+def due_rows(
+    stage: Stage, node: int, readable: Sequence[str], action: CopyAction = CopyAction.REPLICATE
+) -> Sequence[tuple[int, str, int]]:
+    """Those on a node, with every node that cannot be read away."""
+    reach = Reach(readable, set(stage.nodes) - set(readable))
+    rows, after = stage.catalogue.copies.due(action, stage.nodes[node], reach, stage.catalogue.now() - 20)
+    assert after is None
+    return rows
+
+
 def due(stage: Stage, node: int, action: CopyAction = CopyAction.REPLICATE) -> list[str]:
-    found = stage.catalogue.copies.due(action, stage.nodes[node], stage.nodes, stage.catalogue.now() - 20)
-    return [blob_id for _, blob_id, _ in found]
+    return [blob_id for _, blob_id, _ in due_rows(stage, node, stage.nodes, action)]
 
 
 def test_missing_copies_are_due_on_their_nodes_until_enqueued(stage: Stage) -> None:
     _, blob_id, _ = stage.put("a")
     assert [due(stage, node) for node in range(3)] == [[], [blob_id], [blob_id]]
-    ((copy_id, _, length),) = stage.catalogue.copies.due(
-        CopyAction.REPLICATE, stage.nodes[1], stage.nodes, stage.catalogue.now() - 20
-    )
+    ((copy_id, _, length),) = due_rows(stage, 1, stage.nodes)
     assert length == 93
     stage.catalogue.copies.stamp([copy_id], stage.catalogue.now())
     assert [due(stage, node) for node in range(3)] == [[], [], [blob_id]]
@@ -25,10 +35,31 @@ def test_missing_copies_are_due_on_their_nodes_until_enqueued(stage: Stage) -> N
 
 def test_a_missing_copy_without_a_readable_source_is_parked(stage: Stage) -> None:
     stage.put("a")
-    found = stage.catalogue.copies.due(
-        CopyAction.REPLICATE, stage.nodes[1], stage.nodes[1:], stage.catalogue.now() - 20
-    )
-    assert found == []
+    assert due_rows(stage, 1, stage.nodes[1:]) == []
+
+
+def test_copies_nobody_can_be_waited_for_are_due_to_become_dead_letters(stage: Stage) -> None:
+    _, blob_id, _ = stage.put("a")
+    assert stage.catalogue.copies.suspect(blob_id, stage.nodes[0], "a reader did not find it")
+    (claim,) = stage.claim([blob_id], CopyAction.VERIFY)
+    stage.catalogue.copies.end([End(claim.copy_id, claim.fence, CopyState.MISSING, error="gone", kind="missing")])
+    assert [due(stage, node) for node in range(3)] == [[blob_id]] * 3
+    assert due_rows(stage, 0, stage.nodes[:2]) == [], "the copy on the third may be there after all"
+
+
+def test_rows_are_looked_at_in_pages_whether_they_are_parked_or_not(stage: Stage) -> None:
+    for key in "abc":
+        stage.put(key)
+    _, due_one, _ = stage.put("d", stored=2)
+    reach = Reach(stage.nodes[1:], stage.nodes[:1])
+    before = stage.catalogue.now() - 20
+    pages, after = [], None
+    while True:
+        rows, after = stage.catalogue.copies.due(CopyAction.REPLICATE, stage.nodes[2], reach, before, after, 3)
+        pages.append([blob_id for _, blob_id, _ in rows])
+        if after is None:
+            break
+    assert pages == [[], [due_one]]
 
 
 def test_one_of_two_workers_gets_the_claim(stage: Stage) -> None:
@@ -236,10 +267,8 @@ def test_states_shown_follow_the_copies_and_their_nodes(
 
 def test_a_recalled_row_is_due_again_at_once(stage: Stage) -> None:
     _, blob_id, _ = stage.put("a")
-    for node in stage.nodes[1:]:
-        ((copy_id, _, _),) = stage.catalogue.copies.due(
-            CopyAction.REPLICATE, node, stage.nodes, stage.catalogue.now() - 20
-        )
+    for node in (1, 2):
+        ((copy_id, _, _),) = due_rows(stage, node, stage.nodes)
         stage.catalogue.copies.stamp([copy_id], stage.catalogue.now())
     stage.catalogue.copies.recall(CopyAction.REPLICATE, [blob_id], [stage.nodes[2]])
     assert [due(stage, node) for node in range(3)] == [[], [], [blob_id]]
@@ -254,8 +283,7 @@ def test_wrong_bytes_are_not_due_until_another_copy_can_be_read(stage: Stage) ->
     assert len(stage.catalogue.copies.end(ends).copy_ids) == 2
 
     def found(*readable: str) -> int:
-        rows = stage.catalogue.copies.due(CopyAction.VERIFY, stage.nodes[0], readable, stage.catalogue.now() + 1)
-        return len(rows)
+        return len(due_rows(stage, 0, readable, CopyAction.VERIFY))
 
     assert found(*stage.nodes[:2]) == 0, "the other one that can be read is wrong as well"
     assert found(*stage.nodes) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from common.catalogue.healing import Reach
 from common.moves import BlobCopies, Move
 from common.objects import CopyState, NodeHealth, NodeMode, Placed, Preconditions, new_id
 from common.work import CopyAction, End
@@ -121,7 +122,7 @@ def test_a_move_adds_dooms_and_deletes_rows_at_once(stage: Stage, fourth: str) -
     }
     assert after[one.node_id].fence == one.fence + 1
     assert [claim.node_id for claim in stage.claim([blob_id], CopyAction.DELETE)] == [one.node_id], "it is due"
-    due = stage.catalogue.copies.due(CopyAction.REPLICATE, fourth, stage.nodes, stage.catalogue.now())
+    due, _ = stage.catalogue.copies.due(CopyAction.REPLICATE, fourth, Reach(stage.nodes, ()), stage.catalogue.now())
     assert [row[1] for row in due] == [blob_id]
 
 

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
+import workers.sweep
+from common.blobstore.base import Deadline
+from common.catalogue.healing import DuePlace
 from common.errors import CatalogueUnavailable, QueueUnavailable
 from common.jobs.base import BATCH_BYTES, BATCH_IDS, Queue, TaskName
-from common.objects import MIB, NodeHealth, NodeMode, NodeSpec
+from common.objects import MIB, NodeHealth, NodeMode, NodeSpec, blob_name
 from common.work import CopyAction, JobKind, Scope, job_lease
 from tests.unit.workers.rig import Rig
 from workers.batches import batches
@@ -100,8 +103,9 @@ def test_the_backlog_of_one_node_leaves_room_for_the_others(rig: Rig, monkeypatc
     later(rig)
     due = rig.catalogue.copies.due
 
-    def heavy(*args: Any) -> Sequence[tuple[int, str, int]]:
-        return [(copy_id, blob_id, 8 * MIB) for copy_id, blob_id, _ in due(*args)]
+    def heavy(*args: Any) -> tuple[Sequence[tuple[int, str, int]], DuePlace | None]:
+        rows, after = due(*args)
+        return [(copy_id, blob_id, 8 * MIB) for copy_id, blob_id, _ in rows], after
 
     monkeypatch.setattr(rig.catalogue.copies, "due", heavy)  # blobs that fill a message two by two
     for _ in range(151):
@@ -150,6 +154,38 @@ def test_a_row_whose_sources_are_all_down_is_parked(rig: Rig) -> None:
     rig.share_health(DOWN, UP, UP)
     rig.worker.sweep()
     assert rig.waiting(Queue.REPLICATE) == []
+
+
+def test_parked_rows_do_not_hide_those_behind_them(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers.sweep, "ROWS_A_PAGE", 2)
+    monkeypatch.setattr(workers.sweep, "PAGES_A_PASS", 2)
+    down, source, target = rig.ids
+    for number in range(5):
+        rig.put(f"parked{number}", stored=1, nodes=[down, target])
+    rig.put("a", stored=1, nodes=[source, target])
+    later(rig)
+    rig.share_health(DOWN, UP, UP)
+    rig.worker.sweep()
+    assert rig.waiting(Queue.REPLICATE) == [], "four rows are looked at in a pass"
+    rig.worker.sweep()
+    assert rig.waiting(Queue.REPLICATE) == [(TaskName.REPLICATE, tuple(rig.blob_ids("a")))]
+
+
+def test_a_letter_opened_by_a_node_s_return_is_dead_again_where_no_copy_is_left(rig: Rig) -> None:
+    rig.put("a", stored=1, nodes=rig.ids[:1])
+    (blob,) = rig.blob_ids("a")
+    rig.nodes.stores[rig.ids[0]].delete(blob_name(blob), Deadline(1))
+    rig.suspect(blob, 0)
+    rig.worker.verify([blob])
+    assert rig.details("a")[0, rig.ids[0]].dead_at is not None
+    rig.share_health(DOWN, UP, UP)
+    later(rig)
+    rig.share_health(UP, UP, UP)
+    later(rig)
+    rig.worker.sweep()
+    assert rig.details("a")[0, rig.ids[0]].dead_at is None
+    rig.work()
+    assert rig.details("a")[0, rig.ids[0]].dead_at is not None
 
 
 def test_dead_letters_and_waiting_rows_are_due_when_a_node_returns(rig: Rig) -> None:
