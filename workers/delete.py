@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
+from common.blobstore.base import Deadline
 from common.errors import BlobStoreError
 from common.nodes import Nodes
 from common.objects import blob_name
@@ -36,12 +38,15 @@ class Delete:
         return len(claimed)
 
     def _on_node(self, node_id: str, claims: Sequence[Claim]) -> None:
-        names = {blob_name(claim.blob.id): claim for claim in claims}
+        failed: Mapping[str, str] = {}
+        names: dict[str, Claim] = {}
         try:
             with self._share.slot(node_id):
-                failed = self._nodes.store(node_id).delete_many(list(names), self._claims.deadline(claims[0]))
-        except LeaseOver:
-            return
+                held = self._held(claims)
+                names = {blob_name(claim.blob.id): claim for claim, _ in held}
+                if held:
+                    deadline = min((deadline for _, deadline in held), key=Deadline.remaining)
+                    failed = self._nodes.store(node_id).delete_many(list(names), deadline)
         except BlobStoreError as error:
             for claim in claims:
                 self._claims.failed_with(claim, error)
@@ -51,3 +56,11 @@ class Delete:
                 self._claims.failed(claim, NODE, failed[name])
             else:
                 self._claims.gone(claim)
+
+    def _held(self, claims: Sequence[Claim]) -> Sequence[tuple[Claim, Deadline]]:
+        """Those whose lease is not over: a copy may have been made anew since. The others are left to the sweep."""
+        held = []
+        for claim in claims:
+            with suppress(LeaseOver):
+                held.append((claim, self._claims.deadline(claim)))
+        return held

@@ -141,7 +141,8 @@ class HeldLeases:
 
     def _renew_copies(self, claims: Sequence[Claim]) -> None:
         before = time.monotonic()
-        self._copies.renew(claims, self.owner, self.seconds)
+        renewed = self._copies.renew(claims, self.owner, self.seconds)
+        self.drop(claim for claim in claims if (claim.copy_id, claim.fence) not in renewed)
         with self._lock:
             for claim in claims:
                 key = claim.copy_id, claim.fence

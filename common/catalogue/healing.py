@@ -55,8 +55,11 @@ class Copies(Protocol):
     ) -> Sequence[Claim]:
         """Take the leases of the due rows of these blobs on `nodes`, counting an attempt; the rest is left alone."""
 
-    def renew(self, claims: Sequence[Claim], owner: str, lease: float) -> None:
-        """Prolong leases still held by `owner`."""
+    def renew(self, claims: Sequence[Claim], owner: str, lease: float) -> Collection[tuple[int, int]]:
+        """Prolong leases still held by `owner` under these claims' fences.
+
+        (copy id, fence) of those that were; the others are over.
+        """
 
     def end(self, ends: Sequence[End]) -> Ended:
         """Apply each end whose fence still holds; which did, and which versions became whole by it (on PostgreSQL not

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, tuple_, update
 
 from common.catalogue.sql import rows
 from common.catalogue.sql.rows import AnyRow
@@ -80,8 +80,12 @@ _OTHERS = select(copies.c.blob_id, copies.c.node_id, copies.c.state).where(
 )
 _RENEW = (
     update(copies)
-    .where(copies.c.id.in_(bindparam("ids", expanding=True)), copies.c.lease_owner == bindparam("owner"))
+    .where(
+        tuple_(copies.c.id, copies.c.fence).in_(bindparam("claims", expanding=True)),
+        copies.c.lease_owner == bindparam("owner"),
+    )
     .values(lease_until=bindparam("until"))
+    .returning(copies.c.id, copies.c.fence)
 )
 _FENCES = (
     select(copies.c.id, copies.c.fence, copies.c.blob_id, copies.c.stored_at)
@@ -160,13 +164,15 @@ class Working(Wholeness):
 
         return self._database.write(work) if blob_ids and nodes else []
 
-    def renew(self, claims: Sequence[Claim], owner: str, lease: float) -> None:
-        def work(connection: Connection) -> None:
-            until = self._database.now(connection) + lease
-            connection.execute(_RENEW, {"ids": [claim.copy_id for claim in claims], "owner": owner, "until": until})
+    def renew(self, claims: Sequence[Claim], owner: str, lease: float) -> Collection[tuple[int, int]]:
+        fences = [(claim.copy_id, claim.fence) for claim in claims]
 
-        if claims:
-            self._database.write(work)
+        def work(connection: Connection) -> Collection[tuple[int, int]]:
+            until = self._database.now(connection) + lease
+            renewed = connection.execute(_RENEW, {"claims": fences, "owner": owner, "until": until})
+            return {(row.id, row.fence) for row in renewed}
+
+        return self._database.write(work) if claims else set()
 
     def end(self, ends: Sequence[End]) -> Ended:
         def work(connection: Connection) -> Ended:

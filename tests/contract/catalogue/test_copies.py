@@ -141,10 +141,22 @@ def test_a_released_row_counts_no_attempt(stage: Stage) -> None:
 def test_a_renewed_lease_does_not_lapse(stage: Stage) -> None:
     _, blob_id, _ = stage.put("a")
     claims = stage.claim([blob_id], lease=-1)
-    stage.catalogue.copies.renew(claims, "w", 60)
+    assert stage.catalogue.copies.renew(claims, "w", 60) == {(claim.copy_id, claim.fence) for claim in claims}
     assert stage.catalogue.copies.expire_leases() == []
     ends = [End(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims]
     assert len(stage.catalogue.copies.end(ends).copy_ids) == 2, "renewing keeps the fence"
+
+
+def test_a_lease_is_renewed_for_the_claim_that_holds_it_and_for_no_other(stage: Stage) -> None:
+    _, blob_id, _ = stage.put("a")
+    first, second = stage.claim([blob_id], lease=-1)
+    stage.catalogue.copies.end([End(first.copy_id, first.fence, CopyState.MISSING, released=True)])
+    (again,) = [claim for claim in stage.claim([blob_id], lease=-1) if claim.copy_id == first.copy_id]
+    assert stage.catalogue.copies.renew([first], "w", 60) == set(), "the same owner's older claim"
+    assert stage.catalogue.copies.renew([again], "another", 60) == set()
+    assert stage.catalogue.copies.renew([again, first], "w", 60) == {(again.copy_id, again.fence)}
+    assert stage.catalogue.copies.renew([], "w", 60) == set()
+    assert [lapsed.copy_id for lapsed in stage.catalogue.copies.expire_leases()] == [second.copy_id]
 
 
 def test_a_node_that_returns_wakes_waiting_rows_and_dead_letters_of_every_target(stage: Stage) -> None:

@@ -7,7 +7,13 @@ import pytest
 from common.blobstore.base import Deadline
 from common.errors import NoSuchObject
 from common.objects import NodeHealth, Preconditions, blob_name
+from common.work import CopyAction
 from tests.unit.workers.rig import BUCKET, Rig
+from workers.claims import Claims
+from workers.delete import Delete
+from workers.ends import EndWriter
+from workers.leases import HeldLeases
+from workers.share import NodeShare
 
 
 def doomed(rig: Rig, stored: int = 3, blobs: int = 1) -> list[str]:
@@ -91,3 +97,22 @@ def test_the_sweep_forgets_what_no_node_has_any_more(rig: Rig) -> None:
     with pytest.raises(NoSuchObject):
         rig.catalogue.objects.find(BUCKET, "a")
     assert all(not store.blobs for store in rig.nodes.stores.values())
+
+
+def test_a_copy_whose_lease_is_over_is_not_removed_with_the_others(rig: Rig) -> None:
+    ids = doomed(rig, stored=1, blobs=2)
+    leases = HeldLeases(rig.catalogue.copies, rig.catalogue.leases, "w", 60)
+    ends = EndWriter(rig.catalogue.copies.end)
+    ends.start()
+
+    class Late(NodeShare):
+        def take(self, node_id: str) -> None:
+            """While the task waits for its slot another worker claims one of its rows."""
+            rig.clock.now += 61
+            rig.catalogue.copies.claim(CopyAction.DELETE, ids[1:], rig.ids, "worker-2", 60)
+            leases.renew()
+            super().take(node_id)
+
+    Delete(Claims(rig.catalogue, rig.nodes, leases, ends, rig.settings), rig.nodes, Late(1))(ids)
+    ends.stop()
+    assert list(rig.nodes.stores[rig.ids[0]].blobs) == [blob_name(ids[1])]

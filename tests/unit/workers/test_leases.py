@@ -32,6 +32,19 @@ def test_a_renewed_lease_is_not_expired_by_the_sweep(rig: Rig) -> None:
     assert len(rig.catalogue.copies.expire_leases()) == 2
 
 
+def test_a_lease_that_the_catalogue_gave_to_a_later_claim_is_over(rig: Rig) -> None:
+    rig.put("a")
+    leases = held(rig)
+    old = rig.catalogue.copies.claim(CopyAction.REPLICATE, rig.blob_ids("a"), rig.ids, "w", 60)
+    leases.hold(old, time.monotonic())
+    rig.clock.now += 61  # by the catalogue's clock, while this process stood still
+    new = rig.catalogue.copies.claim(CopyAction.REPLICATE, rig.blob_ids("a"), rig.ids, "w", 60)
+    leases.hold(new, time.monotonic())
+    leases.renew()
+    assert [leases.left(claim) for claim in old] == [0.0, 0.0]
+    assert all(leases.left(claim) > 50 for claim in new)
+
+
 def test_one_thread_renews_all_by_itself(rig: Rig) -> None:
     rig.put("a")
     leases = held(rig, seconds=3)
