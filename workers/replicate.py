@@ -1,7 +1,8 @@
 """Make missing copies.
 
 1. Claim the due `missing` rows of these blobs on the nodes that take new copies.
-2. Read each blob once, whole, from a copy that is right (see `sources`).
+2. For each blob take the slots of its targets; one that has none free is left for later. If there is a target left,
+   read the blob once, whole, from a copy that is right (see `sources`).
 3. Put it to all its targets side by side; a 2xx is enough for `stored`. A row that was tried before may have been put
    after all: that copy is read whole and compared first.
 4. Each row is ended as soon as its own put is known. A slow target holds up neither the others, nor the next blob, nor
@@ -57,21 +58,29 @@ class Replicate:
 
     def _blob(self, targets: Sequence[Claim], busy: set[str], puts: dict[int, Future[None]]) -> None:
         """Start the puts of one blob. `busy`: nodes that had no slot free for this task; they are not waited for."""
-        for claim in targets:
-            if claim.node_id in busy:
-                self._claims.released(claim, BUSY_SECONDS)
-        targets = [claim for claim in targets if claim.node_id not in busy]
-        data = self._read(targets) if targets else None
-        if data is None:
-            return
-        for claim in targets:
+        ready = [claim for claim in targets if self._has_slot(claim, busy)]
+        data = None
+        try:
+            data = self._read(ready) if ready else None
+        finally:
+            if data is None:
+                for claim in ready:
+                    self._share.give(claim.node_id)
+        if data is not None:
+            for claim in ready:
+                puts[claim.copy_id] = self._pool.submit(self._put, claim, data)
+
+    def _has_slot(self, claim: Claim, busy: set[str]) -> bool:
+        """Take one for a put; without one the row is put back."""
+        if claim.node_id not in busy:
             try:
                 self._share.take(claim.node_id)
             except NodeBusy:
                 busy.add(claim.node_id)
-                self._claims.released(claim, BUSY_SECONDS)
             else:
-                puts[claim.copy_id] = self._pool.submit(self._put, claim, data)
+                return True
+        self._claims.released(claim, BUSY_SECONDS)
+        return False
 
     def _read(self, targets: Sequence[Claim]) -> bytes | None:
         try:

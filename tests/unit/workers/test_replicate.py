@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import threading
 
-from common.errors import NodeError, NodeReadOnly
+import pytest
+
+from common.errors import CatalogueUnavailable, NodeError, NodeReadOnly
 from common.jobs.base import Queue, TaskName
 from common.objects import NodeHealth, NodeMode, Preconditions, blob_name
 from tests.unit.workers.rig import Rig, blocked, until
@@ -123,6 +125,43 @@ def test_a_slow_target_holds_up_no_other_blob(rig: Rig) -> None:
     rows = rig.details("a")
     slow = [rows[number, rig.ids[1]] for number in range(10)]
     assert sorted((row.state.value, row.attempts) for row in slow) == [("missing", 0)] * 6 + [("stored", 0)] * 4
+
+
+def test_a_blob_is_not_read_for_a_target_that_has_no_slot(rig: Rig) -> None:
+    rig.put("a", blobs=10, nodes=[rig.ids[0], rig.ids[1]])
+    go_on = threading.Event()
+    rig.nodes.stores[rig.ids[1]].faults.before = lambda operation, _: blocked(go_on)
+    try:
+        rig.worker.replicate(rig.blob_ids("a"))
+        assert len(rig.nodes.stores[rig.ids[0]].calls) == 4
+    finally:
+        go_on.set()
+
+
+def test_slots_taken_for_a_blob_that_could_not_be_read_are_given_back(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.put("a", blobs=10)
+    ids = rig.blob_ids("a")
+    with monkeypatch.context() as patch:
+        rig.nodes.see(rig.ids[0], DOWN)
+        rig.worker.replicate(ids)
+        rig.nodes.see(rig.ids[0])
+        for number in range(10):
+            rig.spoil(ids[number], 0, None)
+        patch.setattr(rig.catalogue.copies, "suspect", away)
+        for _ in range(10):
+            with pytest.raises(CatalogueUnavailable):
+                rig.worker.replicate(ids)
+            rig.clock.now += 100
+            rig.worker.sweep()
+    (data, *_) = rig.put("b")
+    rig.worker.replicate(rig.blob_ids("b"))
+    assert rig.on_nodes(rig.blob_ids("b")[0]) == [data] * 3
+
+
+def away(*_: object) -> bool:
+    raise CatalogueUnavailable("away")
 
 
 def test_nodes_that_are_well_are_not_called_busy_under_load(rig: Rig) -> None:
