@@ -204,7 +204,8 @@ class Nodes(Protocol):
         """`new → known`, `known → foreign`, `foreign → known`; the epoch never goes down.
 
         A node that says more than one epoch more than its row does has seen a later catalogue than this one: nothing is
-        reclaimed on it before a job says `force`.
+        reclaimed on it before a job says `force`. With `new → known` the catalogue's generation is noted as the one
+        whose rows reclaim may trust there.
         """
 
     def taken_in(self, node_id: str, epoch: int) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError as Taken
 from common.catalogue.base import NodeTotals
 from common.catalogue.sql.database import Database, unseen
 from common.catalogue.sql.rows import AnyRow
-from common.catalogue.sql.scrubs import hold_reclaim, restart
+from common.catalogue.sql.scrubs import hold_reclaim, restart, trust_generation
 from common.catalogue.sql.tables import blobs, cluster, copies, leases, node_health, nodes
 from common.errors import Conflict, NoSuchNode
 from common.objects import Node, NodeHealth, NodeMode, NodeSpec, new_id
@@ -132,7 +132,11 @@ class SqlNodes:
 
     def set_identity(self, node_id: str, identity: str, epoch: int) -> None:
         def work(connection: Connection) -> None:
+            was = connection.execute(select(nodes.c.identity).where(nodes.c.id == node_id).with_for_update()).scalar()
             before = _identify(connection, node_id, identity, epoch)
+            if identity == "known" and was == "new":
+                generation = connection.execute(select(cluster.c.generation)).scalar_one()
+                trust_generation(connection, node_id, generation)
             if identity == "known" and before is not None and epoch > before + 1:
                 why = "the node has seen a later catalogue than this one (restored or rolled back?)"
                 hold_reclaim(connection, node_id, why, self._database.now(connection))

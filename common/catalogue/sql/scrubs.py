@@ -254,6 +254,12 @@ def hold_reclaim(connection: Connection, node_id: str, why: str, now: float) -> 
     note_reclaimed(connection, node_id, Reclaimed(**{**noted, "held": why}), now)
 
 
+def trust_generation(connection: Connection, node_id: str, generation: str) -> None:
+    """The node was identified for the first time: this generation is trusted. It was not scrubbed yet."""
+    noted = lock(connection, node_id, 0.0).get("reclaimed", {})
+    note_reclaimed(connection, node_id, Reclaimed(**{**noted, "generation": generation}), 0.0)
+
+
 def _copy(row: AnyRow) -> StoredCopy:
     return StoredCopy(row.copy_id, row.fence, row.node_id, CopyState(row.copy_state), rows.blob(row))
 

@@ -95,6 +95,15 @@ def test_scrub_and_reclaim_do_not_overwrite_each_other(stage: Stage) -> None:
     assert (found.cursor, found.reclaimed) == ({"phase": "names"}, Reclaimed(2.0, "g", 3))
 
 
+def test_a_node_that_is_identified_for_the_first_time_has_the_generation_noted(stage: Stage) -> None:
+    node, other = stage.nodes[:2]
+    stage.catalogue.nodes.set_identity(node, "known", 1)
+    generation = stage.catalogue.nodes.cluster()[1]
+    assert stage.catalogue.scrubs.get(node).reclaimed == Reclaimed(generation=generation)
+    assert stage.catalogue.scrubs.get(node).updated_at == 0.0, "it was not scrubbed"
+    assert stage.catalogue.scrubs.get(other).reclaimed.generation is None
+
+
 def test_a_node_ahead_of_the_catalogue_holds_reclaim_until_it_is_lifted(stage: Stage) -> None:
     node = stage.nodes[0]
     stage.catalogue.nodes.set_identity(node, "known", 1)

@@ -323,6 +323,18 @@ def test_after_a_restore_nothing_goes_until_a_job_says_force(rig: Rig, node: str
     assert left(rig, node, later) == 0
 
 
+def test_a_restore_is_seen_on_a_node_that_was_never_reclaimed(rig: Rig, node: str) -> None:
+    old = leave(rig, node, 2)
+    stop_by_other_catalogue(rig, node)
+    rig.identify(node)
+    job = run(rig)
+    assert job.state is JobState.FAILED
+    assert "restored" in (job.error or "")
+    assert left(rig, node, old) == 2
+    assert run(rig, force=True).state is JobState.DONE
+    assert left(rig, node, old) == 0
+
+
 def test_a_rolled_back_catalogue_removes_nothing_until_a_job_says_force(rig: Rig, node: str) -> None:
     old = leave(rig, node, 2)
     rig.identify(node, 9)
