@@ -1,8 +1,9 @@
 """Taking in a node whose identity is absent, old, or lost: an empty or changed disk behind a known name.
 
 1. Conflict if the bucket has the identity of another node, or takes no writes (restart the node).
-2. Its `stored` copies become suspect, in pages; `missing` and `doomed` ones stay. A node with very many copies takes
-   longer than a request should: Unavailable then, and the next call goes on where this one stopped.
+2. Its `stored` copies become suspect, in pages, and so do those that uploads in progress may have put; what workers
+   hold there is taken from them: none of that is believed to be on this disk. `missing` and `doomed` ones stay. A node
+   with very many copies takes longer than a request should: Unavailable then; the next call goes on from there.
 3. The identity is written with the next epoch.
 4. **Commit point**: the row is `known` again, and its scrub starts anew with a listing: a worker compares that with the
    suspect rows, and those whose blob is not there become `missing` at once (see `workers/scrub.py`).

@@ -25,9 +25,9 @@ from prometheus_client import Gauge
 
 from common.acceptance import accept
 from common.blobstore.base import FIRST_BYTE_SECONDS, BlobStore
-from common.blobstore.health import all_fail_together
+from common.blobstore.health import WRONG_AFTER, all_fail_together
 from common.blobstore.minio import open_store
-from common.blobstore.watch import Watch
+from common.blobstore.watch import FRESH_FOR, PROBE_SECONDS, Watch
 from common.catalogue import base as catalogue
 from common.errors import BovedaError, ConfigurationError, Conflict, NodeBusy, NoSuchNode
 from common.objects import Node, NodeHealth, NodeMode
@@ -89,7 +89,7 @@ class Nodes:
         self._wake = threading.Event()
         self._threads: list[threading.Thread] = []
         self._refreshed_at = -REFRESH_SECONDS
-        self._keeper = _Keeper(rows, leases, owner)
+        self._keeper = _Keeper(rows, leases, owner, settings.probe_interval)
 
     def start(self) -> None:
         """A first look at rows and nodes, within about two seconds, then the threads go on by themselves."""
@@ -281,13 +281,20 @@ class Nodes:
             )
 
 
+def unnoticed(interval: float) -> float:
+    """Seconds for which another disk may stand behind a node's name before its row says `foreign`: a process relies on
+    its last look, the probes must tell, and the lease that lets one write it may have to pass to another first."""
+    return FRESH_FOR + WRONG_AFTER * (interval + PROBE_SECONDS) + LEASE_SECONDS + 2 * REFRESH_SECONDS
+
+
 class _Keeper:
     """What goes from this process into the rows: its own findings, and the shared ones while it holds the lease."""
 
-    def __init__(self, rows: catalogue.Nodes, leases: catalogue.Leases, owner: str) -> None:
+    def __init__(self, rows: catalogue.Nodes, leases: catalogue.Leases, owner: str, interval: float) -> None:
         self._rows = rows
         self._leases = leases
         self._owner = owner
+        self._unnoticed = unnoticed(interval)
         self._holds = False
         self._written: Mapping[str, tuple[NodeHealth, str | None]] = {}
         self._skipped = 0
@@ -328,6 +335,8 @@ class _Keeper:
         if row.identity == "known" and watch.verdict.health is NodeHealth.FOREIGN:
             self._rows.set_identity(row.id, "foreign", row.epoch)
         elif row.identity == "foreign" and watch.verdict.health is NodeHealth.UP:
+            while self._rows.doubt(row.id, row.since - self._unnoticed):
+                pass
             self._rows.set_identity(row.id, "known", row.epoch)
         elif row.identity == "known" and watch.seen_epoch is not None and watch.seen_epoch > row.epoch:
             self._rows.set_identity(row.id, "known", watch.seen_epoch)

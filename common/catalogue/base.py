@@ -219,8 +219,12 @@ class Nodes(Protocol):
     def end_pause(self, node_id: str, until: float) -> bool:
         """paused → active, if it still is paused until that very time: an operator may have decided anew meanwhile."""
 
-    def doubt(self, node_id: str, limit: int = 1000) -> int:
-        """`stored → suspect` for a page of the rows on a node that is taken in anew; how many, 0 when none is left."""
+    def doubt(self, node_id: str, since: float | None = None, limit: int = 1000) -> int:
+        """For a page of the rows on a node whose disk was, or may be, another one: how many, 0 when none is left.
+
+        `stored → suspect`, with `since` only what was stored or verified from then on; and so are the `missing` rows of
+        uploads in progress, which may have put that copy already. Rows that a worker holds are taken from it, and due.
+        """
 
     def cluster(self) -> tuple[str, str]:
         """Cluster id and catalogue generation."""

@@ -15,7 +15,7 @@ from common.blobstore.health import Identity
 from common.blobstore.memory import MemoryStore
 from common.catalogue import base as catalogue
 from common.errors import CatalogueUnavailable, ConfigurationError, Conflict, NodeBusy, NodeReadOnly, Unavailable
-from common.nodes import Nodes
+from common.nodes import Nodes, unnoticed
 from common.objects import IDENTITY_NAME, Node, NodeHealth, NodeMode, NodeSpec
 from common.settings import Settings
 
@@ -31,6 +31,7 @@ class Rows:
         self.holder = ""
         self.away = False
         self.stored = 0
+        self.doubted_since: list[float | None] = []
 
     def add(self, name: str, **changes: object) -> str:
         spec = NodeSpec(name, f"http://{name}", "bucket", name)
@@ -88,8 +89,10 @@ class Rows:
         self.rows[name] = replace(self.rows[name], mode=NodeMode(mode), mode_until=until)
         return self.rows[name]
 
-    def doubt(self, node_id: str, limit: int = 1000) -> int:
+    def doubt(self, node_id: str, since: float | None = None, limit: int = 1000) -> int:
         self._reach()
+        if self.rows[node_id].identity == "foreign":
+            self.doubted_since.append(since)
         page, self.stored = min(limit, self.stored), max(0, self.stored - limit)
         return page
 
@@ -197,6 +200,26 @@ def test_a_disk_that_is_mounted_again_brings_its_node_back(stage: Stage) -> None
     wait(lambda: stage.rows.rows["a"].identity == "foreign")
     store.created, store.blobs = True, kept
     wait(lambda: stage.rows.rows["a"].identity == "known" and names(nodes) == ["a"])
+
+
+def test_what_was_stored_just_before_another_disk_was_noticed_is_doubted_when_the_right_one_is_back(
+    stage: Stage,
+) -> None:
+    store = stage.node("a")
+    nodes = stage.process()
+    kept = dict(store.blobs)
+    store.wipe()
+    wait(lambda: stage.rows.rows["a"].identity == "foreign")
+    stage.rows.rows["a"] = replace(stage.rows.rows["a"], health=NodeHealth.FOREIGN, since=1000.0)
+    stage.rows.stored = 1500
+    store.created, store.blobs = True, kept
+    wait(lambda: stage.rows.rows["a"].identity == "known" and names(nodes) == ["a"])
+    assert stage.rows.stored == 0, "before the node is known again"
+    assert set(stage.rows.doubted_since) == {1000.0 - unnoticed(INTERVAL)}
+
+
+def test_another_disk_is_noticed_within_the_time_that_is_allowed_for_it() -> None:
+    assert unnoticed(2.0) == 5 + 2 * (2 + 1) + 6 + 2 * 2
 
 
 @pytest.mark.parametrize(

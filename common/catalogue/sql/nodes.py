@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, case, func, insert, select, update
+from sqlalchemy import Connection, Select, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError as Taken
 
 from common.catalogue.base import NodeTotals
 from common.catalogue.sql.database import Database, unseen
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.scrubs import hold_reclaim, restart, trust_generation
-from common.catalogue.sql.tables import blobs, cluster, copies, leases, node_health, nodes
+from common.catalogue.sql.tables import IS_UPLOADING, blobs, cluster, copies, leases, node_health, nodes, versions
 from common.errors import Conflict, NoSuchNode
 from common.objects import Node, NodeHealth, NodeMode, NodeSpec, new_id
 
@@ -30,6 +30,14 @@ _ALL = (
 # What a mode can follow. A node that was given up takes part again only as a whole.
 _LIVE = ("active", "draining", "paused")
 _BEFORE = {"active": (*_LIVE, "retired"), "draining": _LIVE, "paused": _LIVE, "retired": _LIVE}
+
+
+# What an upload in progress has put, or is about to put, is not in the rows yet.
+_uploading = select(blobs.c.id).join(versions, versions.c.id == blobs.c.version_id).where(IS_UPLOADING)
+_PENDING = (copies.c.state == "missing") & copies.c.blob_id.in_(_uploading)
+_HELD = copies.c.state.in_(("missing", "suspect")) & copies.c.lease_until.is_not(None)
+_TAKEN = {"fence": copies.c.fence + 1, "lease_owner": None, "lease_until": None, "enqueued_at": None}
+_SUSPECT = {**_TAKEN, "state": "suspect"}
 
 
 def _node(row: AnyRow) -> Node:
@@ -183,29 +191,27 @@ class SqlNodes:
 
         return self._database.write(work)
 
-    def doubt(self, node_id: str, limit: int = 1000) -> int:
-        def work(connection: Connection) -> int:
-            now = self._database.now(connection)
-            page = (
-                connection.execute(
-                    select(copies.c.id)
-                    .where(copies.c.node_id == node_id, copies.c.state == "stored")
-                    .order_by(copies.c.id)
-                    .limit(limit)
-                    .with_for_update()
-                )
-                .scalars()
-                .all()
-            )
-            if page:
-                connection.execute(
-                    update(copies)
-                    .where(copies.c.id.in_(page))
-                    .values(state="suspect", fence=copies.c.fence + 1, next_attempt_at=now, enqueued_at=None)
-                )
-            return len(page)
+    def doubt(self, node_id: str, since: float | None = None, limit: int = 1000) -> int:
+        stored = copies.c.state == "stored"
+        if since is not None:
+            stored &= (copies.c.stored_at >= since) | (copies.c.verified_at >= since)
+        for which, changes in ((stored, _SUSPECT), (_PENDING, _SUSPECT), (_HELD, _TAKEN)):
+            there = select(copies.c.id).where(copies.c.node_id == node_id, which).order_by(copies.c.id).limit(limit)
+            if page := self._change(there, changes):
+                return page
+        return 0
 
-        return self._database.write(work)
+    def _change(self, there: Select[tuple[int]], changes: Mapping[str, Any]) -> int:
+        def work(connection: Connection) -> None:
+            ids = connection.execute(there.where(copies.c.id.in_(page)).with_for_update()).scalars().all()
+            due = update(copies).where(copies.c.id.in_(ids))
+            connection.execute(due.values(**changes, next_attempt_at=self._database.now(connection)))
+
+        # Found before anything is locked: that may be a look at all of the node's rows.
+        page = self._database.read(lambda connection: connection.execute(there).scalars().all())
+        if page:
+            self._database.write(work)
+        return len(page)
 
     def cluster(self) -> tuple[str, str]:
         def work(connection: Connection) -> tuple[str, str]:

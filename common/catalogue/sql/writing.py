@@ -62,9 +62,13 @@ _REPLACEABLE = (
     .limit(1)
     .scalar_subquery()
 )
+_other = copies.alias("other")
 _STORED_ELSEWHERE = (
     update(copies)
-    .where(copies.c.id == _REPLACEABLE)
+    .where(
+        copies.c.id == _REPLACEABLE,
+        ~exists().where(_other.c.blob_id == bindparam("of_blob"), _other.c.node_id == bindparam("on_node")),
+    )
     .values(
         node_id=bindparam("on_node"),
         state="stored",
@@ -279,7 +283,7 @@ def _check_whole(connection: Connection, version_id: str) -> None:
 
 
 def _removed() -> CatalogueUnavailable:
-    return CatalogueUnavailable("a node was removed during the upload; send it again")
+    return CatalogueUnavailable("a node was removed, or its disk changed, during the upload; send it again")
 
 
 def _mark_stored(
