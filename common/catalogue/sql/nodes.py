@@ -32,6 +32,8 @@ _LIVE = ("active", "draining", "paused")
 _BEFORE = {"active": (*_LIVE, "retired"), "draining": _LIVE, "paused": _LIVE, "retired": _LIVE}
 
 
+_AWAY = {"down", "foreign"}
+
 # What an upload in progress has put, or is about to put, is not in the rows yet.
 _uploading = select(blobs.c.id).join(versions, versions.c.id == blobs.c.version_id).where(IS_UPLOADING)
 _PENDING = (copies.c.state == "missing") & copies.c.blob_id.in_(_uploading)
@@ -117,7 +119,7 @@ class SqlNodes:
                 values: dict[str, Any] = {"health": health.value, "last_error": last_error}
                 if last_seen is not None:
                     values["last_seen"] = last_seen
-                if before.get(node_id) != health.value:
+                if _changed(before.get(node_id), health.value):
                     values["since"] = now
                 connection.execute(update(node_health).where(node_health.c.node_id == node_id).values(**values))
             return True
@@ -219,6 +221,11 @@ class SqlNodes:
             return row.id, row.generation
 
         return self._database.read(work)
+
+
+def _changed(before: str | None, health: str) -> bool:
+    """A node that is away stays away since then, whatever else is found to be wrong with it."""
+    return before != health and not {before, health} <= _AWAY
 
 
 def _identify(connection: Connection, node_id: str, identity: str, epoch: int) -> int | None:

@@ -1,13 +1,15 @@
-"""Another disk stood behind a node's name: which of the rows there are believed no more."""
+"""Another disk stood behind a node's name: which of the rows there are believed no more, and since when it is away."""
 
 from __future__ import annotations
 
 import pytest
 
 from common.errors import CatalogueUnavailable
-from common.objects import CopyState, NewBlob, Placed, Preconditions, new_id
+from common.objects import CopyState, NewBlob, NodeHealth, Placed, Preconditions, new_id
 from common.work import CopyAction, End
 from tests.contract.catalogue.stage import Stage
+
+UP, DOWN, FOREIGN = NodeHealth.UP, NodeHealth.DOWN, NodeHealth.FOREIGN
 
 
 def doubt(stage: Stage, number: int = 0, since: float | None = None) -> int:
@@ -74,3 +76,14 @@ def test_what_an_upload_in_progress_has_put_there_is_not_believed_afterwards(sta
     stage.catalogue.objects.commit(version, [], Preconditions(), put, uploading=True)
     assert states(stage, "long") == ["suspect", "stored", "missing"]
     assert [claim.node_id for claim in stage.claim([blob.id], CopyAction.VERIFY)] == [stage.nodes[0]]
+
+
+def test_a_node_that_was_down_and_is_foreign_is_away_since_it_went_down(stage: Stage) -> None:
+    def since() -> float:
+        return next(row.since for row in stage.catalogue.nodes.all() if row.id == stage.nodes[2])
+
+    times = [since()]
+    for health in (DOWN, FOREIGN, DOWN, UP):
+        stage.see(UP, UP, health)
+        times.append(since())
+    assert times[0] < times[1] == times[2] == times[3] < times[4]

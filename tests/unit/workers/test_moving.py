@@ -75,6 +75,16 @@ def test_copies_of_a_node_that_is_down_for_long_are_made_elsewhere(four: Rig) ->
     assert four.catalogue.objects.find(BUCKET, "a").protection.state.value == "protected"
 
 
+def test_a_dead_node_that_is_found_with_another_disk_is_away_since_it_died(four: Rig) -> None:
+    put(four, "a")
+    four.change(2, DOWN)
+    four.clock.now += 600
+    four.change(2, FOREIGN)
+    four.clock.now += 310
+    four.worker.sweep()
+    assert rows(four, "a") == {0: "stored", 1: "stored", 2: "stored", 3: "missing"}
+
+
 def test_a_copy_that_was_missing_on_a_dead_node_is_wanted_elsewhere_only(four: Rig) -> None:
     put(four, "a", stored=2)
     four.change(2, DOWN)
