@@ -47,7 +47,9 @@ lint: $(STAMP) ## format, ruff, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) ## the load suite, and how fast copies heal
+bench: $(STAMP) ## the load suite (needs ab, wrk and curl), and how fast copies heal
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --quiet --require-hashes -r requirements/bench.txt
+	@$(BIN)/python -m bench.compare
 	@$(BIN)/python -m bench $(ARGS)
 	@$(BIN)/python -m bench.healing all
 	@$(BIN)/python -m bench.scrubbing

@@ -49,7 +49,7 @@ class Running:
 
 @contextmanager
 def running_cluster(home: Path, node_kind: str = "auto", **settings: str) -> Iterator[Running]:
-    port, flower_port = _free_port(), _free_port()
+    port, flower_port = free_port(), free_port()
     environment = {
         **os.environ,
         "BOVEDA_HOME": str(home),
@@ -64,7 +64,7 @@ def running_cluster(home: Path, node_kind: str = "auto", **settings: str) -> Ite
         subprocess.run([*BOVEDA, "down", "--wipe", "--yes"], check=True, env=environment)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

@@ -14,12 +14,10 @@ import io
 import json
 import os
 import platform
-import re
 import statistics
-import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from rich.table import Table
 
 from bench.cluster import Running, running_cluster
 from bench.healing import Lag, copy_lag
+from bench.load import Load, ab, wrk
 
 SIZE = 16 * 1024
 REQUESTS = 1000
@@ -40,49 +39,6 @@ RAW_STORED = 1000
 LAG_UPLOADS = 100
 LAG_RATE = 20.0
 BOUNDARY = "boveda-bench-3f1c9a"
-
-
-@dataclass(frozen=True)
-class Load:
-    """One run of a load: requests/s, milliseconds at the median and the 99th percentile, answers that were not 2xx."""
-
-    rate: float
-    p50: float
-    p99: float
-    bad: int
-
-
-def ab(*arguments: str) -> Load:
-    """Run ApacheBench as the prototype's users did and read its report."""
-    command = ["ab", "-q", "-n", str(REQUESTS), "-c", str(CLIENTS), *arguments]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    found = {name: re.search(rf"^\s*{name}[:%]?\s+([\d.]+)", text, re.MULTILINE) for name in ("50", "99")}
-    failed = re.search(r"^Failed requests:\s+(\d+)", text, re.MULTILINE)
-    other = re.search(r"^Non-2xx responses:\s+(\d+)", text, re.MULTILINE)
-    rate = re.search(r"^Requests per second:\s+([\d.]+)", text, re.MULTILINE)
-    if not rate or not failed:
-        raise click.ClickException(f"ab printed no report:\n{text}")
-    bad = int(failed[1]) + (int(other[1]) if other else 0)
-    p50, p99 = (float(match[1]) if match else float("nan") for match in (found["50"], found["99"]))
-    return Load(float(rate[1]), p50, p99, bad)
-
-
-def wrk(endpoint: str, method: str, addresses: Path, body: Path | None) -> Load:
-    environment = {**os.environ, "METHOD": method, "ADDRESSES": str(addresses)} | ({"BODY": str(body)} if body else {})
-    script = str(Path(__file__).with_name("prototype.lua"))
-    command = ["wrk", "-t1", f"-c{CLIENTS}", f"-d{RAW_SECONDS}s", "--latency", "-s", script, endpoint]
-    text = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
-    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
-    if not rate:
-        raise click.ClickException(f"wrk printed no report:\n{text}")
-    p50, p99 = (_milliseconds(text, percent) for percent in ("50", "99"))
-    return Load(float(rate[1]), p50, p99, int(bad[1]) if bad else 0)
-
-
-def _milliseconds(text: str, percent: str) -> float:
-    match = re.search(rf"^\s*{percent}%\s+([\d.]+)(us|ms|s)$", text, re.MULTILINE)
-    return float(match[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[match[2]] if match else float("nan")
 
 
 class RawNode:
@@ -109,10 +65,10 @@ class RawNode:
             path.write_text("\n".join(sign("bench", name, day).removeprefix(self.endpoint) for name in chosen))
 
     def put(self, body: Path) -> Load:
-        return wrk(self.endpoint, "PUT", self._puts, body)
+        return wrk(self.endpoint, "PUT", self._puts, CLIENTS, RAW_SECONDS, body)
 
     def get(self) -> Load:
-        return wrk(self.endpoint, "GET", self._gets, None)
+        return wrk(self.endpoint, "GET", self._gets, CLIENTS, RAW_SECONDS)
 
 
 @click.command()
@@ -139,11 +95,19 @@ def measure(cluster: Running, folder: Path, rounds: int) -> dict[str, object]:
     raw = RawNode(cluster, folder)
     loads: dict[str, list[Load]] = {"cargar": [], "raw put": [], "descargar": [], "raw get": []}
     for _ in range(rounds):
-        upload = ab("-p", str(form), "-T", f"multipart/form-data; boundary={BOUNDARY}", f"{cluster.url}/cargar")
+        upload = ab(
+            REQUESTS,
+            CLIENTS,
+            "-p",
+            str(form),
+            "-T",
+            f"multipart/form-data; boundary={BOUNDARY}",
+            f"{cluster.url}/cargar",
+        )
         loads["cargar"].append(upload)
         cluster.wait_converged()
         loads["raw put"].append(raw.put(raw_body))
-        loads["descargar"].append(ab(f"{cluster.url}/descargar/Actividad.txt"))
+        loads["descargar"].append(ab(REQUESTS, CLIENTS, f"{cluster.url}/descargar/Actividad.txt"))
         loads["raw get"].append(raw.get())
     cluster.wait_converged()
     lag = Lag.of(copy_lag(cluster.url, content, LAG_UPLOADS, LAG_RATE))

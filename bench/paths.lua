@@ -1,4 +1,5 @@
--- wrk: one request per address of the file named by $ADDRESSES, each once, with $METHOD and the body of $BODY.
+-- wrk: one request per path of the file named by $PATHS, in order and from the start again, with $METHOD and the body
+-- of the file named by $BODY.
 local method = os.getenv("METHOD")
 local body = nil
 if os.getenv("BODY") then
@@ -7,7 +8,7 @@ if os.getenv("BODY") then
   file:close()
 end
 local paths = {}
-for line in io.lines(os.getenv("ADDRESSES")) do
+for line in io.lines(os.getenv("PATHS")) do
   paths[#paths + 1] = line
 end
 local next_path = 0

@@ -1,0 +1,207 @@
+"""Bóveda beside what a user would take instead, on the same three nodes, in one run.
+
+    python -m bench.compare                 all work, three rounds
+    python -m bench.compare --rounds 5 --only 16k
+
+Systems: one raw node; `rclone serve s3` over crypt over a union that writes to all three nodes; Bóveda with 1, 2 and 3
+copies before the answer. Each round does each work on each system, one after the other, so that what the machine does
+meanwhile meets all of them. Between two runs everything acknowledged gets its copies; what that takes is the rate at
+which *all* copies exist. Small objects: wrk over distinct names, since a node serialises puts to one name. Large ones:
+curl. CPU and memory are those of the system's processes, nodes included.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import urllib3
+from rich.console import Console
+from rich.table import Table
+
+from bench.cluster import running_cluster
+from bench.load import Load, curl, wrk
+from bench.systems import RCLONE, System, Usage, systems
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Work:
+    """`names`: what is stored for GETs, or to be put in a round; wrk takes `seconds`, curl (0) each name once."""
+
+    name: str
+    method: str
+    size: int
+    clients: int
+    seconds: float
+    names: int
+
+
+WORK = (
+    Work("PUT 16k", "PUT", 16 * 1024, 8, 4, 12_000),
+    Work("GET 16k", "GET", 16 * 1024, 8, 4, 1000),
+    Work("PUT 16k, one client", "PUT", 16 * 1024, 1, 3, 6000),
+    Work("GET 16k, one client", "GET", 16 * 1024, 1, 3, 1000),
+    Work("PUT 1M", "PUT", MIB, 4, 4, 2000),
+    Work("GET 1M", "GET", MIB, 4, 4, 100),
+    Work("PUT 64M", "PUT", 64 * MIB, 1, 0, 3),
+    Work("GET 64M", "GET", 64 * MIB, 1, 0, 3),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """`everywhere`: requests/s until the last copy exists. CPU seconds, its settling included; resident MiB after."""
+
+    load: Load
+    everywhere: float
+    cpu: float
+    resident: float
+
+
+class Bench:
+    def __init__(self, folder: Path, systems: Sequence[System]) -> None:
+        self._folder = folder
+        self._systems = systems
+        self._puts = 0
+
+    def measure(self, rounds: int, work: Sequence[Work]) -> Mapping[str, Mapping[str, Sequence[Run]]]:
+        """Runs by work and system."""
+        for one in work:
+            self._body(one.size)
+            if one.method == "GET":
+                self._store(one)
+        result: dict[str, dict[str, list[Run]]] = {one.name: {} for one in work}
+        for number in range(rounds):
+            for one in work:
+                for system in self._of(one):
+                    result[one.name].setdefault(system.name, []).append(self._run(system, one))
+                click.echo(f"round {number + 1} of {rounds}: {one.name}", err=True)
+        return result
+
+    def _of(self, work: Work) -> Sequence[System]:
+        # How many copies there were before the answer is nothing to a reader.
+        first = next(system.name for system in self._systems if system.name.startswith("boveda"))
+        return [
+            system
+            for system in self._systems
+            if work.method == "PUT" or not system.name.startswith("boveda") or system.name == first
+        ]
+
+    def _body(self, size: int) -> Path:
+        path = self._folder / f"body-{size}"
+        if not path.exists():
+            path.write_bytes(os.urandom(size))
+        return path
+
+    def _store(self, work: Work) -> None:
+        body = self._body(work.size).read_bytes()
+        with urllib3.PoolManager(retries=False) as http:
+            for system in self._of(work):
+                for name in _stored(work):
+                    answer = http.request("PUT", system.endpoint + system.path("PUT", name), body=body)
+                    if not 200 <= answer.status < 300:
+                        raise click.ClickException(f"{system.name}: {answer.status} {answer.data[:200]!r}")
+                system.settle()
+
+    def _run(self, system: System, work: Work) -> Run:
+        self._puts += 1
+        fresh = [f"put-{self._puts}-{number:06}" for number in range(work.names)]
+        paths = [system.path(work.method, name) for name in (fresh if work.method == "PUT" else _stored(work))]
+        body = self._body(work.size) if work.method == "PUT" else None
+        before, start = Usage.of(system.sessions), time.monotonic()
+        if work.seconds:
+            file = self._folder / "paths"
+            file.write_text("\n".join(paths))
+            load = wrk(system.endpoint, work.method, file, work.clients, work.seconds, body)
+        else:
+            load = curl([system.endpoint + path for path in paths], body, work.clients)
+        if work.method == "PUT" and load.requests > len(paths):
+            raise click.ClickException(f"{work.name}: {system.name} used up all {len(paths)} names")
+        system.settle()
+        everywhere = load.requests / (time.monotonic() - start)
+        after = Usage.of(system.sessions)
+        return Run(load, everywhere, after.cpu - before.cpu, after.resident)
+
+
+def _stored(work: Work) -> Sequence[str]:
+    return [f"stored-{work.size}-{number:06}" for number in range(work.names)]
+
+
+@click.command()
+@click.option("--rounds", default=3, show_default=True, help="how often each work is done on each system")
+@click.option("--only", default="", help="only work whose name contains this")
+@click.option("--json", "as_json", is_flag=True, help="one JSON document instead of the table")
+def main(rounds: int, only: str, as_json: bool) -> None:
+    """Compare Bóveda with one raw node and with rclone."""
+    missing = [tool for tool in ("wrk", "curl", RCLONE) if shutil.which(tool) is None]
+    if missing:
+        raise click.ClickException(
+            f"not found: {', '.join(missing)} (wrk and curl: Debian; rclone: requirements/bench.txt)"
+        )
+    work = [one for one in WORK if only.lower() in one.name.lower()]
+    if not work:
+        raise click.UsageError(f"no work is called so; there is: {', '.join(one.name for one in WORK)}")
+    with (
+        tempfile.TemporaryDirectory() as name,
+        running_cluster(Path(name) / "home") as cluster,
+        systems(cluster) as compared,
+    ):
+        runs = Bench(Path(name), compared).measure(rounds, work)
+    machine = {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
+    if as_json:
+        document = {
+            name: {system: [asdict(run) for run in of] for system, of in by.items()} for name, by in runs.items()
+        }
+        click.echo(json.dumps({"machine": machine, "rounds": rounds, "work": document}, indent=2))
+    else:
+        _show(runs, f"{rounds} rounds; {machine}")
+
+
+def _show(runs: Mapping[str, Mapping[str, Sequence[Run]]], title: str) -> None:
+    table = Table(title=title)
+    columns = (
+        "work",
+        "system",
+        "median /s",
+        "least–most",
+        "all copies /s",
+        "p50 ms",
+        "p99 ms",
+        "bad",
+        "CPU s/1000",
+        "MiB",
+    )
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("work", "system") else "right")
+    for work, by_system in runs.items():
+        for system, of in by_system.items():
+            rates = [run.load.rate for run in of]
+            table.add_row(
+                work,
+                system,
+                f"{statistics.median(rates):,.1f}",
+                f"{min(rates):,.1f}–{max(rates):,.1f}",
+                f"{statistics.median(run.everywhere for run in of):,.1f}",
+                f"{statistics.median(run.load.p50 for run in of):.1f}",
+                f"{statistics.median(run.load.p99 for run in of):.1f}",
+                str(sum(run.load.bad for run in of)),
+                f"{statistics.median(1000 * run.cpu / run.load.requests for run in of):.2f}",
+                f"{statistics.median(run.resident for run in of):.0f}",
+            )
+        table.add_section()
+    Console(width=150).print(table)
+
+
+if __name__ == "__main__":
+    main()
