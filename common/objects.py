@@ -324,7 +324,8 @@ class Node:
     """A node's row with the shared verdict of its health.
 
     identity: `new` (has none yet, gets one by itself), `known`, or `foreign` (remembered until accepted or seen right
-    again). epoch: what the identity blob must at least say. up_since: start of the present up phase.
+    again). epoch: what the identity blob must at least say. since: when the health became what it is. writable_since:
+    when `writable` did, None if it always was.
     """
 
     id: str
@@ -338,6 +339,7 @@ class Node:
     since: float
     last_seen: float | None
     last_error: str | None
+    writable_since: float | None = None
 
     @property
     def state(self) -> str:

@@ -4,7 +4,8 @@ Decisions are `policy.plan`'s; this goes through the blobs they may concern, a b
 
 1. Retired nodes: their doomed rows are deleted; a node without any row is removed.
 2. **Rounds**: all blobs with a copy on a node that does not count (draining, retired, away for too long), and once more
-   when it counts again, until no surplus is left. A round that found nothing to do is repeated only after a pause.
+   when it counts again, until no surplus is left. Of a node that was full for as long only the blobs it lacks. A round
+   that found nothing to do is repeated only after a pause.
 3. **Survey**: all blobs with more or fewer rows than wanted, whoever left them so. Seldom: its cursor is lost with the
    process, and nothing else depends on it.
 
@@ -47,9 +48,11 @@ class Found:
 
 @dataclass(slots=True)
 class _Round:
-    """needed: the node does not count; otherwise this is about its return."""
+    """needed: the node does not count, or it is full and only what is `missing` there matters; otherwise this is about
+    its return."""
 
     needed: bool
+    missing: bool = False
     after: int = 0
     found: Found = Found()
     resume_at: float = 0.0
@@ -92,16 +95,20 @@ class Moving:
     def _note(self, scene: Scene) -> None:
         """A round for each node that needs one. Whether it came back or went, it begins anew."""
         self._rounds = {node_id: mine for node_id, mine in self._rounds.items() if node_id in scene.nodes}
-        for node_id in scene.nodes:
-            needed = not scene.counts(node_id)
+        for node_id, node in scene.nodes.items():
             mine = self._rounds.get(node_id)
-            if needed and (mine is None or not mine.needed):
-                self._rounds[node_id] = _Round(needed=True)
-            elif mine is not None and mine.needed and not needed:
+            if not scene.counts(node_id):
+                if mine is None or not mine.needed or mine.missing:
+                    self._rounds[node_id] = _Round(needed=True)
+            elif mine is not None and mine.needed and not mine.missing:
                 self._rounds[node_id] = _Round(needed=False)
+            elif mine is None and scene.full(node):
+                self._rounds[node_id] = _Round(needed=True, missing=True)
+            elif mine is not None and mine.missing and not scene.full(node):
+                del self._rounds[node_id]
 
     def _page(self, node_id: str, mine: _Round, scene: Scene) -> None:
-        page, after = self._catalogue.moves.examine(node_id, mine.after, PAGE_BLOBS)
+        page, after = self._catalogue.moves.examine(node_id, mine.after, PAGE_BLOBS, mine.missing)
         mine.found |= self._act(page, scene)
         if after is not None:
             mine.after = after

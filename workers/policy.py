@@ -1,10 +1,11 @@
 """Where the copies of a blob are to lie, and which may go. Pure: rows and nodes in, changes out.
 
-A copy **counts** while its node is active or paused, and was not down or foreign for longer than `reprotect_after`.
+A copy **counts** while its node is active or paused, and was not down or foreign for longer than `reprotect_after`. One
+that is `missing` does not on an active node that was full for as long: nothing is there, and nothing can come.
 
 1. Too few count: `missing` rows are added on the next nodes in placement order. What cannot be placed gets a row
    without a node, so that the rows never say that less is wanted than is.
-2. `missing` rows on nodes that do not count are replaced by that, and doomed: what was put there after all must go.
+2. `missing` rows that do not count are replaced by that, and doomed: what was put there after all must go.
 3. Rows of a retired (lost) node vanish once another copy counts that is stored, not doubted, on a node that is not
    away. Those of a blob's last copies stay; while there are no others, nothing is done about the blob.
 4. The **keepers** are the first `wanted` that count, in placement order. Other rows are surplus. They are doomed only
@@ -62,6 +63,16 @@ class Scene:
         node = self.nodes.get(node_id or "")
         return node is not None and node.mode in (NodeMode.ACTIVE, NodeMode.PAUSED) and not self.gone(node)
 
+    def full(self, node: Node) -> bool:
+        """Full for so long that what it lacks is made elsewhere."""
+        since = self.now if node.writable or node.writable_since is None else node.writable_since
+        return node.mode is NodeMode.ACTIVE and self.now - since > self.reprotect_after
+
+    def row_counts(self, row: CopyRow) -> bool:
+        return self.counts(row.node_id) and not (
+            row.state is CopyState.MISSING and self.full(self.nodes[row.node_id or ""])
+        )
+
     def mode(self, node_id: str | None) -> NodeMode | None:
         node = self.nodes.get(node_id or "")
         return node.mode if node else None
@@ -96,7 +107,7 @@ def plan(copies: BlobCopies, scene: Scene, rebalance: bool = False) -> Plan:
     if not any(row.state in _HELD and scene.mode(row.node_id) is not NodeMode.RETIRED for row in placed):
         return Plan()  # nothing is left to make copies from, or to be given up
     nowhere = [row.id for row in rows if row.node_id is None]
-    counted = _ranked(copies, scene, [row for row in placed if scene.counts(row.node_id)])
+    counted = _ranked(copies, scene, [row for row in placed if scene.row_counts(row)])
     lacking = copies.wanted - len(counted) - len(nowhere)
     add: list[str | None] = list(_targets(copies, scene, counted, lacking, rebalance))
     doom = _replaced(copies, scene, placed, lacking - len(add))
@@ -110,9 +121,9 @@ def plan(copies: BlobCopies, scene: Scene, rebalance: bool = False) -> Plan:
 
 
 def unplaced(copies: BlobCopies, scene: Scene) -> int:
-    """How many of the wanted copies have no row on a node that counts."""
+    """How many of the wanted copies have no row that counts."""
     return max(
-        0, copies.wanted - sum(row.state is not CopyState.DOOMED and scene.counts(row.node_id) for row in copies.rows)
+        0, copies.wanted - sum(row.state is not CopyState.DOOMED and scene.row_counts(row) for row in copies.rows)
     )
 
 
@@ -140,12 +151,12 @@ def _targets(
 
 
 def _replaced(copies: BlobCopies, scene: Scene, placed: Iterable[CopyRow], unplaced: int) -> list[int]:
-    """`missing` rows on nodes that do not count, but for as many as nothing replaces."""
+    """`missing` rows that do not count, but for as many as nothing replaces."""
     idle = [
         row
         for row in placed
         if row.state is CopyState.MISSING
-        and not scene.counts(row.node_id)
+        and not scene.row_counts(row)
         and scene.mode(row.node_id) is not NodeMode.RETIRED
     ]
     return [row.id for row in _ranked(copies, scene, idle)[max(0, unplaced) :]]
@@ -179,7 +190,7 @@ def _modes(scene: Scene, placed: Iterable[CopyRow]) -> Mapping[str, NodeMode]:
 
 def _may_go(scene: Scene, row: CopyRow) -> bool:
     node = scene.nodes[row.node_id or ""]
-    return node.mode is NodeMode.DRAINING or (scene.counts(node.id) and node.health not in _AWAY)
+    return node.mode is NodeMode.DRAINING or (scene.row_counts(row) and node.health not in _AWAY)
 
 
 def _sound(scene: Scene, row: CopyRow) -> bool:

@@ -211,7 +211,8 @@ class Nodes(Protocol):
     def taken_in(self, node_id: str, epoch: int) -> None:
         """An operator accepted it: `known`, of that epoch, and its scrub begins anew with a listing."""
 
-    def set_writable(self, node_id: str, writable: bool) -> None: ...
+    def set_writable(self, node_id: str, writable: bool) -> None:
+        """What is written already stays since when it was."""
 
     def set_mode(self, name: str, mode: str, until: float | None) -> Node:
         """NoSuchNode; Conflict where it is retired and is not to become active."""

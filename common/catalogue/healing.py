@@ -122,8 +122,10 @@ class DeadLetters(Protocol):
 class Moves(Protocol):
     """Where copies lie, and how that changes. Only blobs of current versions are seen and changed here."""
 
-    def examine(self, node_id: str, after: int, limit: int = 500) -> tuple[Sequence[BlobCopies], int | None]:
-        """Blobs with a copy row on this node, with all their rows: a page by that row's id.
+    def examine(
+        self, node_id: str, after: int, limit: int = 500, missing: bool = False
+    ) -> tuple[Sequence[BlobCopies], int | None]:
+        """Blobs with a copy row on this node (only a `missing` one?), with all their rows: a page by that row's id.
 
         `after`: 0 first, then what the call before returned; None at the end. A page may be empty before the end.
         """

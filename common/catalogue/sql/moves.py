@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError as Taken
 from common.catalogue.sql import locks, rows
 from common.catalogue.sql.afterlife import dooming
 from common.catalogue.sql.database import Database
-from common.catalogue.sql.tables import blobs, copies, nodes, versions
+from common.catalogue.sql.tables import IS_WAITING, blobs, copies, nodes, versions
 from common.moves import BlobCopies, CopyRow, Move
 from common.objects import CopyState
 
@@ -27,6 +27,7 @@ _ON_NODE = (
     .order_by(copies.c.id)
     .limit(bindparam("limit"))
 )
+_MISSING_ON_NODE = _ON_NODE.where(IS_WAITING, copies.c.state == "missing")
 _BLOB_IDS = select(blobs.c.id).where(blobs.c.id > bindparam("after")).order_by(blobs.c.id).limit(bindparam("limit"))
 _UNEVEN = (
     select(blobs.c.id)
@@ -79,9 +80,13 @@ class SqlMoves:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def examine(self, node_id: str, after: int, limit: int = 500) -> tuple[Sequence[BlobCopies], int | None]:
+    def examine(
+        self, node_id: str, after: int, limit: int = 500, missing: bool = False
+    ) -> tuple[Sequence[BlobCopies], int | None]:
+        statement = _MISSING_ON_NODE if missing else _ON_NODE
+
         def work(connection: Connection) -> tuple[Sequence[BlobCopies], int | None]:
-            page = connection.execute(_ON_NODE, {"node": node_id, "after": after, "limit": limit}).all()
+            page = connection.execute(statement, {"node": node_id, "after": after, "limit": limit}).all()
             ids = [row.blob_id for row in page if row.state != "doomed"]
             return _of(connection, ids), page[-1].id if len(page) == limit else None
 

@@ -55,6 +55,7 @@ def _node(row: AnyRow) -> Node:
         since=row.since,
         last_seen=row.last_seen,
         last_error=row.last_error,
+        writable_since=row.writable_checked_at,
     )
 
 
@@ -163,9 +164,8 @@ class SqlNodes:
     def set_writable(self, node_id: str, writable: bool) -> None:
         def work(connection: Connection) -> None:
             now = self._database.now(connection)
-            connection.execute(
-                update(nodes).where(nodes.c.id == node_id).values(writable=writable, writable_checked_at=now)
-            )
+            changed = update(nodes).where(nodes.c.id == node_id, nodes.c.writable != writable)
+            connection.execute(changed.values(writable=writable, writable_checked_at=now))
 
         self._database.write(work)
 

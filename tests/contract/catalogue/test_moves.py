@@ -51,6 +51,14 @@ def all_on(stage: Stage, node_id: str, limit: int = 500) -> list[str]:
 # -- looking
 
 
+def test_of_a_full_node_only_the_blobs_it_lacks_are_seen(stage: Stage) -> None:
+    blob_ids = [stage.put(f"key{number}", stored=1 + number % 2)[1] for number in range(5)]
+    page, after = stage.catalogue.moves.examine(stage.nodes[1], 0, 2, missing=True)
+    assert [copies.blob.id for copies in page] == [blob_ids[0], blob_ids[2]]
+    page, after = stage.catalogue.moves.examine(stage.nodes[1], after or 0, 2, missing=True)
+    assert ([copies.blob.id for copies in page], after) == ([blob_ids[4]], None)
+
+
 def test_a_nodes_blobs_are_seen_page_by_page_with_the_rows_on_all_nodes(stage: Stage, fourth: str) -> None:
     blob_ids = [stage.put(f"key{number}", stored=3)[1] for number in range(5)]
     assert sorted(all_on(stage, stage.nodes[0], limit=2)) == sorted(blob_ids)

@@ -298,3 +298,13 @@ def test_a_doubted_copy_or_one_on_a_foreign_node_does_not_make_up_for_a_lost_one
     stage.see(NodeHealth.UP, NodeHealth.UP, NodeHealth.UP)
     assert stage.catalogue.copies.suspect(blob_id, stage.nodes[1], "wrong bytes")
     assert stage.catalogue.topology.only_on(lost, 0) == (1, None)
+
+
+def test_a_node_is_full_since_that_was_first_seen(stage: Stage) -> None:
+    times = [node(stage, "node1").writable_since]
+    for writable in (False, False, True):
+        stage.catalogue.nodes.set_writable(stage.nodes[0], writable)
+        assert node(stage, "node1").writable is writable
+        times.append(node(stage, "node1").writable_since)
+    assert times[0] is None
+    assert times[1] == times[2] < times[3]  # type: ignore[operator]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,31 @@ def test_a_copy_that_was_missing_on_a_dead_node_is_wanted_elsewhere_only(four: R
     four.change(2, UP)
     four.converge()
     assert rows(four, "a") == {0: "stored", 1: "stored", 3: "stored"}
+
+
+def test_what_a_full_node_lacks_is_made_elsewhere_after_a_while_and_what_it_has_stays(
+    four: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(four, "there")
+    put(four, "lacking", stored=2)
+    four.catalogue.nodes.set_writable(four.ids[2], False)
+    four.nodes.rows[four.ids[2]] = replace(four.nodes.rows[four.ids[2]], writable=False)
+    looks = calls(four, monkeypatch)
+    for _ in range(3):
+        four.clock.now += 290
+        four.catalogue.nodes.set_writable(four.ids[2], False)  # another upload learned it
+        four.converge(1, 0)
+    assert rows(four, "lacking") == {0: "stored", 1: "stored", 2: "missing"}, "not yet"
+    assert "examine" not in looks
+    four.converge(3)
+    assert rows(four, "lacking") == {0: "stored", 1: "stored", 3: "stored"}
+    assert rows(four, "there") == {0: "stored", 1: "stored", 2: "stored"}
+    four.catalogue.nodes.set_writable(four.ids[2], True)
+    four.nodes.rows[four.ids[2]] = replace(four.nodes.rows[four.ids[2]], writable=True)
+    looks.clear()
+    four.converge(3)
+    assert "examine" not in looks
+    assert rows(four, "lacking") == {0: "stored", 1: "stored", 3: "stored"}
 
 
 def test_the_brake_holds_while_more_than_a_third_of_the_nodes_are_away(four: Rig) -> None:

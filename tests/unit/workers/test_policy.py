@@ -32,13 +32,14 @@ VERSION = version_with("abcdefg")
 
 
 def node(name: str, mark: str = "", zone: str = "") -> Node:
-    """`down` 1,000 s ago, `fell` 10 s ago; `full` takes no writes."""
+    """`down` 1,000 s ago, `fell` 10 s ago; `full` takes no writes since 10 s, `stuffed` since 1,000 s."""
     mode = NodeMode(mark) if mark in tuple(NodeMode) else NodeMode.ACTIVE
     health = {"down": NodeHealth.DOWN, "fell": NodeHealth.DOWN, "foreign": NodeHealth.FOREIGN}.get(mark, NodeHealth.UP)
     health = NodeHealth.SUSPECT if mark == "suspect" else health
     since = NOW - (10 if mark == "fell" else 1000)
     spec = NodeSpec(name, f"http://{name}", "boveda", name, zone=zone)
-    return Node(name, spec, mode, None, mark != "full", "known", 1, health, since, None, None)
+    full = {"full": NOW - 10, "stuffed": NOW - 1000}.get(mark)
+    return Node(name, spec, mode, None, full is None, "known", 1, health, since, None, None, full)
 
 
 def scene(nodes: str) -> Scene:
@@ -111,6 +112,13 @@ TABLE: Sequence[tuple[str, str, str, str]] = [
     ("of two, one is replaced: the later one goes", "a:down b:down c d e:full f:full g:full", "a- b- c+",
      "add d, doom b"),
     ("a missing row on a full node stays", "a b c:full d", "a+ b+ c-", "nothing"),
+    ("a missing row on a node that was full for long is replaced", "a b c:stuffed d", "a+ b+ c-", "add d, doom c"),
+    ("what lies on it stays", "a b c:stuffed d", "a+ b+ c+", "nothing"),
+    ("and what is doubted there", "a b c:stuffed d", "a+ b+ c?", "nothing"),
+    ("no other node can take it", "a b c:stuffed d:full", "a+ b+ c-", "nothing"),
+    ("it was replaced, and is full no more", "a b c d", "a+ b+ d+ cx", "nothing"),
+    ("a copy without which there are enough", "a b c:stuffed d", "a+ b+ c- d+", "doom c"),
+    ("a node that is full and away", "a b c:stuffed d:fell e:fell f:fell", "a+ b+ c-", "nothing"),
     # the brake
     ("one of three is down: a third is not more than a third", "a:down b d", "a+ b+", "add d"),
     ("two of four are down", "a b c:down d:down e:draining", "a+ b+ c+ d+ e+", "nothing"),
@@ -164,6 +172,8 @@ REBALANCE: Sequence[tuple[str, str, str, str]] = [
     ("it has arrived", "a b c d", "a+ b+ d+ c+", "prove a, prove b, prove c"),
     ("it is proven", "a b c d", f"{PROVEN} d+", "doom d"),
     ("where it belongs is full", "a b c:full d", "a+ b+ d+", "nothing"),
+    ("where it belongs has been full for long", "a b c:stuffed d", "a+ b+ d+", "nothing"),
+    ("what it lacks is made elsewhere, and not put back", "a b c:stuffed d e", "a+ b+ c-", "add d, doom c"),
     ("where it belongs a copy is being deleted", "a b c d", "a+ b+ d+ cx", "nothing"),
     ("a copy on a paused node has its place", "a:paused b c d", "a+ b+ c+", "nothing"),
     ("a copy on a full node has its place", "a:full b c d", "a+ b+ c+", "nothing"),
