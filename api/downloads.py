@@ -1,8 +1,9 @@
-"""The answer to a GET or HEAD of an object: conditionals, range, headers, and the verified bytes."""
+"""The answer to a GET or HEAD of an object: conditionals, ranges, headers, and the verified bytes."""
 
 from __future__ import annotations
 
 import errno
+import secrets
 from collections.abc import Iterator, Sequence
 
 import structlog
@@ -12,7 +13,8 @@ from werkzeug.http import http_date
 from api.conditionals import check_read, range_applies
 from api.digests import as_repr_digest
 from api.fetch_object import Fetched
-from api.ranges import parse as parse_range
+from api.ranges import ByteRanges, Range, content_range
+from api.ranges import parse as parse_ranges
 from api.services import services
 from api.stored_headers import as_headers
 from common.errors import BovedaError, NotModified
@@ -21,6 +23,7 @@ from common.objects import Protection, Version
 log = structlog.get_logger(__name__)
 
 PIECE_BYTES = 256 * 1024  # a client has SEND_SECONDS of api/worker for each
+OF_EACH_PART = ("Content-Type", "Content-Encoding", "Content-Language")
 
 
 class Selection:
@@ -30,19 +33,20 @@ class Selection:
         self._request = request
         self._now = now
         self.version: Version | None = None
-        self.part: tuple[int, int] | None = None
+        self.ranges: Sequence[Range] | None = None  # None: the whole
 
-    def __call__(self, version: Version) -> Sequence[tuple[int, int]]:
+    def __call__(self, version: Version) -> Sequence[Range]:
         request = self._request
-        self.version, self.part = version, None
+        self.version, self.ranges = version, None
         check_read(request, version)
         if request.method == "HEAD":
             return ()
         text = request.environ.get("HTTP_RANGE")
         if text is not None and range_applies(request, version, self._now):
-            self.part = parse_range(text, version.size)
-        part = self.part or (0, version.size)
-        return (part,) if part[1] else ()
+            self.ranges = parse_ranges(text, version.size)
+        if self.ranges is not None:
+            return self.ranges
+        return ((0, version.size),) if version.size else ()
 
 
 def download(bucket: str, key: str, extra: Sequence[tuple[str, str]] = ()) -> Response:
@@ -54,16 +58,21 @@ def download(bucket: str, key: str, extra: Sequence[tuple[str, str]] = ()) -> Re
     except NotModified:
         assert selection.version is not None
         return _not_modified(selection.version)
-    version, part = fetched.version, selection.part
-    response = Response(pieces(fetched), 200 if part is None else 206, direct_passthrough=True)
+    version, ranges = fetched.version, selection.ranges
+    body = pieces(fetched)
+    response = Response(body, 200 if ranges is None else 206, direct_passthrough=True)
     response.call_on_close(getattr(fetched.chunks, "close", lambda: None))
     headers = response.headers
     headers.remove("Content-Type")
     headers.extend(as_headers(version.headers))
     headers.extend(_validators(version))
-    headers["Content-Length"] = str(version.size if part is None else part[1])
-    if part is not None:
-        headers["Content-Range"] = f"bytes {part[0]}-{part[0] + part[1] - 1}/{version.size}"
+    if ranges is None:
+        headers["Content-Length"] = str(version.size)
+    elif len(ranges) == 1:
+        headers["Content-Length"] = str(ranges[0][1])
+        headers["Content-Range"] = content_range(ranges[0], version.size)
+    else:
+        _as_multipart(response, body, ranges, version.size)
     if version.sha256 is not None:
         headers["Repr-Digest"] = as_repr_digest(version.sha256)
     headers["X-Copies"] = x_copies(fetched.protection)
@@ -73,6 +82,16 @@ def download(bucket: str, key: str, extra: Sequence[tuple[str, str]] = ()) -> Re
     for name, value in extra:
         headers[name] = value
     return response
+
+
+def _as_multipart(response: Response, body: Iterator[bytes], ranges: Sequence[Range], size: int) -> None:
+    """What describes the bytes goes into each part: the body as a whole is of another type, and not encoded."""
+    headers = response.headers
+    described = [(name, headers.pop(name)) for name in OF_EACH_PART if name in headers]
+    parts = ByteRanges(ranges, size, described, secrets.token_hex(16))
+    response.response = parts.frame(body)
+    headers["Content-Type"] = parts.content_type
+    headers["Content-Length"] = str(len(parts))
 
 
 def _not_modified(version: Version) -> Response:

@@ -63,14 +63,15 @@ def put_object(bucket: str, key: str) -> Response:
 
 @blueprint.get(OBJECT)
 @documented(
-    "Read an object, or one range of it",
+    "Read an object, or ranges of it",
     tag="objects",
     headers=READ_HEADERS,
     answers=DOWNLOADED,
     raises=DOWNLOAD,
 )
 def get_object(bucket: str, key: str) -> Response:
-    """HEAD answers the same headers and reads no node."""
+    """HEAD answers the same headers and reads no node. Several ranges come as multipart/byteranges; more than 16 or
+    overlapping ones, and other units, have the whole sent."""
     return download(bucket, key)
 
 
