@@ -27,6 +27,18 @@ def small_disk(folder: Path, mebibytes: int) -> Iterator[Path]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
+@contextmanager
+def read_only(disk: Path) -> Iterator[None]:
+    """As a kernel leaves a file system on which it found errors."""
+    _remount(disk, "ro")
+    yield
+    _remount(disk, "rw")
+
+
+def _remount(disk: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", disk], check=True)
+
+
 def fill(disk: Path) -> Path:
     """Until not a byte is left; the file to remove."""
     filler = disk / "filler"

@@ -1,4 +1,4 @@
-"""A node's disk is full (scenario 2): uploads go to the others, downloads go on, and it takes part again."""
+"""A node's disk is full or read-only (scenario 2): clients do not notice, and it takes part again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.cluster import Cluster, wait
 from tests.faults.history import History
-from tests.faults.small_disk import fill, small_disk
+from tests.faults.small_disk import fill, read_only, small_disk
 
 
 @pytest.fixture(scope="module")
@@ -42,5 +42,21 @@ def test_a_full_node_is_passed_over_serves_what_it_has_and_gets_its_copies_when_
     node2 = next(node for node in cluster.ask("GET", "/v1/nodes").json()["nodes"] if node["name"] == "node2")
     assert (node2["health"], node2["writable"]) == ("up", False)
     filler.unlink()
+    cluster.wait_converged(90)
+    assert (history.wrong(), history.wrong_on(cluster.nodes())) == ([], [])
+
+
+def test_a_node_that_can_only_read_is_passed_over_and_gets_its_copies_when_it_can_write(
+    cluster: Cluster, disk: Path
+) -> None:
+    history = History(cluster, "read-only")
+    history.upload_many(10)
+    cluster.wait_converged()
+    with read_only(disk):
+        history.upload_many(20)
+        assert history.upload(9 << 20)
+        assert history.refused == []
+        assert history.wrong() == []
+        assert cluster.status()["copies"]["missing"] >= 20
     cluster.wait_converged(90)
     assert (history.wrong(), history.wrong_on(cluster.nodes())) == ([], [])
