@@ -36,14 +36,14 @@ class Running:
     def nodes(self) -> list[dict[str, Any]]:
         return [process for process in self.describe()["processes"] if process["kind"] == "node"]
 
-    def wait_converged(self, seconds: float = 120) -> None:
-        """Until no copy is missing. Asked once a second, so that waiting is no load of its own."""
+    def wait_converged(self, seconds: float = 120, poll: float = 1.0) -> None:
+        """Until no copy is missing. Asked seldom, so that waiting is no load of its own."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             status = urllib3.request("GET", f"{self.url}/v1/status", retries=False).json()
             if status["copies"]["missing"] == 0:
                 return
-            time.sleep(1)
+            time.sleep(poll)
         raise TimeoutError(f"copies are still missing after {seconds:.0f} s")
 
 

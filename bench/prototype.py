@@ -10,7 +10,6 @@ Bóveda runs whole: three nodes, queue, API, workers, beat, Flower, all on this 
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import platform
@@ -18,17 +17,17 @@ import statistics
 import sys
 import tempfile
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 
 import click
-from minio import Minio
+import urllib3
 from rich.console import Console
 from rich.table import Table
 
 from bench.cluster import Running, running_cluster
 from bench.healing import Lag, copy_lag
 from bench.load import Load, ab, wrk
+from bench.systems import raw_node
 
 SIZE = 16 * 1024
 REQUESTS = 1000
@@ -42,33 +41,26 @@ BOUNDARY = "boveda-bench-3f1c9a"
 
 
 class RawNode:
-    """One node of the cluster, asked directly, in a bucket of its own."""
+    """One node of the cluster, asked directly for the same work."""
 
     def __init__(self, cluster: Running, folder: Path) -> None:
-        node = cluster.nodes()[0]
-        keys = json.loads(Path(node["credentials"]).read_text())
-        self.endpoint = node["endpoint"]
-        host = self.endpoint.split("://")[1]
-        client = Minio(host, keys["access_key"], keys["secret_key"], secure=False, region="us-east-1")
-        if not client.bucket_exists("bench"):
-            client.make_bucket("bench")
+        node = raw_node(cluster)
+        self._endpoint = node.endpoint
         self._puts, self._gets = folder / "puts", folder / "gets"
-        names = [f"raw/{number:05}" for number in range(RAW_NAMES)]
         stored = [f"stored/{number:05}" for number in range(RAW_STORED)]
-        for name in stored:
-            client.put_object("bench", name, io.BytesIO(bytes(SIZE)), SIZE)
-        for path, sign, chosen in (
-            (self._puts, client.presigned_put_object, names),
-            (self._gets, client.presigned_get_object, stored),
-        ):
-            day = timedelta(days=1)
-            path.write_text("\n".join(sign("bench", name, day).removeprefix(self.endpoint) for name in chosen))
+        with urllib3.PoolManager(retries=False) as http:
+            for name in stored:
+                answer = http.request("PUT", node.endpoint + node.path("PUT", name), body=bytes(SIZE))
+                if answer.status != 200:
+                    raise click.ClickException(f"the node answered {answer.status}")
+        self._puts.write_text("\n".join(node.path("PUT", f"raw/{number:05}") for number in range(RAW_NAMES)))
+        self._gets.write_text("\n".join(node.path("GET", name) for name in stored))
 
     def put(self, body: Path) -> Load:
-        return wrk(self.endpoint, "PUT", self._puts, CLIENTS, RAW_SECONDS, body)
+        return wrk(self._endpoint, "PUT", self._puts, CLIENTS, RAW_SECONDS, body)
 
     def get(self) -> Load:
-        return wrk(self.endpoint, "GET", self._gets, CLIENTS, RAW_SECONDS)
+        return wrk(self._endpoint, "GET", self._gets, CLIENTS, RAW_SECONDS)
 
 
 @click.command()

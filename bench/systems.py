@@ -40,11 +40,11 @@ class System(Protocol):
     def path(self, method: str, name: str) -> str:
         """With its query, as this method's request line has it: signed where the system asks for that."""
 
-    def settle(self) -> float:
-        """Seconds until everything acknowledged has all its copies."""
+    def settle(self) -> None:
+        """Return when everything acknowledged has all its copies."""
 
 
-class _Signed:
+class Signed:
     """An S3 server that is asked with signed addresses."""
 
     def __init__(self, name: str, endpoint: str, keys: tuple[str, str], sessions: Sequence[int]) -> None:
@@ -58,12 +58,13 @@ class _Signed:
     def path(self, method: str, name: str) -> str:
         return self._client.get_presigned_url(method, BUCKET, name, timedelta(days=1)).removeprefix(self.endpoint)
 
-    def settle(self) -> float:
-        return 0.0
+    def settle(self) -> None:
+        """An answer says that every copy is there."""
 
 
 class Boveda:
     def __init__(self, cluster: Running, write_copies: int, sessions: Sequence[int]) -> None:
+        self._cluster = cluster
         self.name = f"boveda, write_copies {write_copies}"
         self.endpoint = cluster.url
         self.sessions = sessions
@@ -76,11 +77,14 @@ class Boveda:
     def path(self, method: str, name: str) -> str:
         return f"/v1/buckets/{self._bucket}/objects/{name}"
 
-    def settle(self) -> float:
-        start = time.monotonic()
-        while urllib3.request("GET", f"{self.endpoint}/v1/status", retries=False).json()["copies"]["missing"]:
-            time.sleep(0.2)
-        return time.monotonic() - start
+    def settle(self) -> None:
+        self._cluster.wait_converged(poll=0.2)
+
+
+def raw_node(cluster: Running) -> Signed:
+    """The cluster's first node, asked directly, in a bucket of its own."""
+    node = cluster.nodes()[0]
+    return Signed("one raw node", node["endpoint"], _keys(Path(node["credentials"])), [node["pid"]])
 
 
 @contextmanager
@@ -91,8 +95,8 @@ def systems(cluster: Running) -> Iterator[Sequence[System]]:
     all_of_it = [process["pid"] for process in cluster.describe()["processes"]]
     with _rclone([node["endpoint"] for node in nodes], keys) as (endpoint, pair, pid):
         yield [
-            _Signed("one raw node", nodes[0]["endpoint"], keys[0], [nodes[0]["pid"]]),
-            _Signed("rclone", endpoint, pair, [pid, *(node["pid"] for node in nodes)]),
+            raw_node(cluster),
+            Signed("rclone", endpoint, pair, [pid, *(node["pid"] for node in nodes)]),
             *(Boveda(cluster, write_copies, all_of_it) for write_copies in (1, 2, 3)),
         ]
 

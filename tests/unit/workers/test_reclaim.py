@@ -307,8 +307,10 @@ def test_a_hundred_orphans_go_without_being_asked_about(rig: Rig, node: str) -> 
     assert left(rig, node, old) == 0
 
 
-def test_after_a_restore_nothing_goes_until_a_job_says_force(rig: Rig, node: str) -> None:
-    run(rig)
+@pytest.mark.parametrize("reclaimed_before", [True, False])
+def test_after_a_restore_nothing_goes_until_a_job_says_force(rig: Rig, node: str, reclaimed_before: bool) -> None:
+    if reclaimed_before:
+        run(rig)
     old = leave(rig, node, 2)
     stop_by_other_catalogue(rig, node)
     rig.identify(node)  # a restore writes the new generation to all nodes
@@ -321,18 +323,6 @@ def test_after_a_restore_nothing_goes_until_a_job_says_force(rig: Rig, node: str
     later = leave(rig, node)
     assert run(rig).state is JobState.DONE
     assert left(rig, node, later) == 0
-
-
-def test_a_restore_is_seen_on_a_node_that_was_never_reclaimed(rig: Rig, node: str) -> None:
-    old = leave(rig, node, 2)
-    stop_by_other_catalogue(rig, node)
-    rig.identify(node)
-    job = run(rig)
-    assert job.state is JobState.FAILED
-    assert "restored" in (job.error or "")
-    assert left(rig, node, old) == 2
-    assert run(rig, force=True).state is JobState.DONE
-    assert left(rig, node, old) == 0
 
 
 def test_a_rolled_back_catalogue_removes_nothing_until_a_job_says_force(rig: Rig, node: str) -> None:
