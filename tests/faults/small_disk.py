@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from tests.servers import absent
 
 
 @contextmanager
 def small_disk(folder: Path, mebibytes: int) -> Iterator[Path]:
-    """Only root may mount one; others skip the test."""
+    """Only root may mount one; for others the test is skipped, or fails where all of them are required."""
     folder.mkdir(exist_ok=True)
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=0700", "tmpfs", folder],
@@ -20,7 +20,7 @@ def small_disk(folder: Path, mebibytes: int) -> Iterator[Path]:
         check=False,
     )
     if mounted.returncode:
-        pytest.skip("a small disk can be mounted by root only")
+        absent("a small disk can be mounted by root only")
     try:
         yield folder
     finally:
