@@ -20,7 +20,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from api.admitting import admit
 from api.buffers import Buffer, BufferPool
+from api.committing import commit
 from api.long_body import LongBody
 from api.placing import Placing, WritableNodes, nodes_for, wanted_nodes
 from api.receiving import Body, Expected, Receiver
@@ -29,23 +31,14 @@ from api.spare import SpareThreads
 from api.upload import Upload, committed_version
 from api.upload_row import UploadRow
 from common.catalogue.base import Catalogue
-from common.crypto.envelope import cipher_length
+from common.crypto.envelope import DEK, cipher_length
 from common.crypto.keyring import KeyProvider
-from common.errors import (
-    KeysUnavailable,
-    NoSuchObject,
-    NotAllowed,
-    NotEnoughNodes,
-    OutcomeUnknown,
-    UploadSuperseded,
-)
+from common.errors import OutcomeUnknown, UploadSuperseded
 from common.jobs.base import Enqueuer, TaskName
 from common.objects import CopyState, Headers, NewBlob, Placed, Preconditions, Protection, Version, new_id
 from common.settings import Settings
 
 __all__ = ["Body", "Expected", "StoreObject", "Stored"]
-
-DEK_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +51,7 @@ class Stored:
 
 
 class StoreObject:
-    """The use case; one per process, safe across threads."""
+    """The use case; one per process, safe across threads. Its buffers and spare threads bound every kind of upload."""
 
     def __init__(
         self,
@@ -76,7 +69,7 @@ class StoreObject:
         self._settings = settings
         self._clock = clock
         self.buffers = BufferPool(settings.api_threads, cipher_length(settings.blob_size))
-        self._spare = SpareThreads(settings.api_threads, "put")
+        self.spare = SpareThreads(settings.api_threads, "put")
 
     def __call__(
         self,
@@ -100,7 +93,7 @@ class StoreObject:
 
     def close(self) -> None:
         """Wait for puts in flight and end the spare threads."""
-        self._spare.close()
+        self.spare.close()
 
     # -- step 1
 
@@ -108,32 +101,16 @@ class StoreObject:
         self, name: str, key: str, headers: Headers, preconditions: Preconditions, write_copies: int | None
     ) -> Upload:
         started = self._clock()
-        bucket = self._catalogue.buckets.get(name)
-        need = bucket.write_copies if write_copies is None else write_copies
-        if not 1 <= need <= bucket.copies:
-            raise NotAllowed("X-Write-Copies", f"must be 1 to {bucket.copies}, the copies of this bucket")
-        if preconditions:
-            self._judge(name, key, preconditions)
-        kek_id = self._keys.active()
-        if len(self._nodes.candidates()) < need:
-            raise NotEnoughNodes(f"fewer than {need} nodes take copies now")
+        may = admit(self._catalogue, self._nodes, self._keys, name, key, preconditions, write_copies)
         version_id = new_id()
-        sealing = Sealing(os.urandom(DEK_BYTES), version_id, self._settings.blob_size)
-        return Upload(version_id, bucket, key, headers, preconditions, need, kek_id, sealing, started)
-
-    def _judge(self, bucket: str, key: str, preconditions: Preconditions) -> None:
-        try:
-            current = self._catalogue.objects.find(bucket, key, blobs=1).version
-        except NoSuchObject:
-            preconditions.check(None, None)
-        else:
-            preconditions.check(current.id, current.created_at)
+        sealing = Sealing(os.urandom(DEK), version_id, self._settings.blob_size)
+        return Upload(version_id, may.bucket, key, headers, preconditions, may.need, may.kek_id, sealing, started)
 
     # -- step 2
 
     def _store_one(self, upload: Upload, row: UploadRow, sha256: bytes, sealed: Sealed) -> Stored:
         order = nodes_for(upload.version_id, self._nodes)
-        placing = Placing(self._nodes, self._spare, sealed, order, upload.need)
+        placing = Placing(self._nodes, self.spare, sealed, order, upload.need)
         try:
             node_ids = placing.finish()
         finally:
@@ -148,7 +125,7 @@ class StoreObject:
     def _store_long(self, upload: Upload, row: UploadRow, receiver: Receiver, sealed: Sealed, buffer: Buffer) -> Stored:
         row.begin(upload.bucket, upload.key)
         try:
-            LongBody(self._nodes, self._spare, self.buffers, receiver, upload, row).put_all(sealed, buffer)
+            LongBody(self._nodes, self.spare, self.buffers, receiver, upload, row).put_all(sealed, buffer)
             return self._commit(upload, row, receiver.check())
         except OutcomeUnknown:
             raise  # the version may be current: nothing of it is touched
@@ -159,19 +136,9 @@ class StoreObject:
     # -- steps 3 and 4
 
     def _commit(self, upload: Upload, row: UploadRow, sha256: bytes, *blobs: NewBlob) -> Stored:
-        try:
-            stored = self._commit_once(upload, row, sha256, *blobs)
-        except KeysUnavailable:
-            kek_id = self._keys.active()
-            if kek_id == upload.kek_id:
-                raise
-            upload.kek_id = kek_id  # the other one was retired meanwhile
-            stored = self._commit_once(upload, row, sha256, *blobs)
+        new, committed = commit(
+            self._catalogue, self._keys, upload, sha256, *blobs, stored=row.stored, uploading=row.begun
+        )
         if upload.missing:
             self._enqueuer.enqueue(TaskName.REPLICATE, upload.missing)
-        return stored
-
-    def _commit_once(self, upload: Upload, row: UploadRow, sha256: bytes, *blobs: NewBlob) -> Stored:
-        new = upload.new_version(self._keys, sha256)
-        committed = self._catalogue.objects.commit(new, blobs, upload.preconditions, row.stored, uploading=row.begun)
         return Stored(committed_version(new, committed), upload.protection(), committed.replaced)

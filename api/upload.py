@@ -38,7 +38,7 @@ class Upload:
         if len(self.missing) < ENQUEUED_MOST and any(place and place not in landed for place in places):
             self.missing.append(sealed.blob.id)
 
-    def new_version(self, keys: KeyProvider, sha256: bytes) -> NewVersion:
+    def new_version(self, keys: KeyProvider, sha256: bytes | None) -> NewVersion:
         """What is to become current, its data key wrapped under the upload's KEK."""
         context = dek_context(self.bucket.id, self.key, self.version_id, self.size, self.blobs)
         return NewVersion(
