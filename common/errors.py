@@ -61,6 +61,14 @@ class NoSuchDeadLetter(NotFound):
     pass
 
 
+class NoSuchUpload(NotFound):
+    pass
+
+
+class UploadGone(BovedaError):
+    """An upload over several requests expired or was ended."""
+
+
 class Conflict(BovedaError):
     """The present state forbids it (a bucket that is not empty, a node that is not safe to remove)."""
 
@@ -97,6 +105,18 @@ class BodyTimeout(BovedaError):
 
 class DigestMismatch(BovedaError):
     """The body does not have the announced digest."""
+
+
+class ChecksumMismatch(BovedaError):
+    """The same of one request of an upload over several; nothing of that request is kept."""
+
+
+class UnsupportedMedia(BovedaError):
+    """The body is of a type that is not taken here."""
+
+
+class UnsupportedVersion(BovedaError):
+    """The client does not speak the version of a protocol that is spoken here."""
 
 
 class TooLarge(BovedaError):

@@ -100,6 +100,11 @@ def new_id() -> str:
     return f"{value | random & (1 << 62) - 1:032x}"
 
 
+def id_at(when: float) -> str:
+    """Less than every id made from then on, more than those made before."""
+    return f"{int(when * 1000):012x}"
+
+
 def blob_name(blob_id: str) -> str:
     """A blob's name on every node. Spread by its last digits: the first ones of a UUIDv7 stay alike for years."""
     return f"{BLOBS}{blob_id[-2:]}/{blob_id}"

@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     probe_interval: float = Field(2, gt=0, description="seconds between probes of a node")
     lease_seconds: float = Field(60, ge=5, description="how long a worker holds a copy without renewing")
     backoff_base: float = Field(1, ge=0, description="first bound of the full-jitter back-off, seconds (0: tests)")
+    upload_expiry: float = Field(
+        86400, gt=0, description="seconds a resumable upload is kept after its last bytes, and remembered when finished"
+    )
     idle_timeout: float = Field(20, gt=0, description="seconds a client may send nothing while its body is awaited")
 
     worker_metrics: str = Field(

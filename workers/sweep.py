@@ -129,6 +129,7 @@ class Sweep:
 
     def _expire_uploads(self) -> None:
         self._repeat(lambda: self._catalogue.objects.expire_uploads(100), 100)
+        self._repeat(lambda: self._catalogue.uploads.forget(self._settings.upload_expiry, 1000), 1000)
 
     def _doom_copies(self) -> None:
         self._repeat(lambda: self._catalogue.objects.doom_copies(self._settings.doom_delay, 1000), 1000)

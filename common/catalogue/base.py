@@ -16,6 +16,7 @@ from typing import Protocol
 
 from common.catalogue.healing import Copies, DeadLetters, Moves, Orphans, Scrubs
 from common.catalogue.topology import Topology
+from common.catalogue.uploads import Uploads
 from common.objects import (
     Bucket,
     NewBlob,
@@ -136,7 +137,8 @@ class Objects(Protocol):
         """The commit point. Makes the version current, inserts `blobs` with all wanted copies, dooms the replaced one.
 
         `uploading`: compare-and-set on the row `begin` made (UploadSuperseded if it is gone); its blobs are there
-        already, `stored` marks the last ones as in `add_blob`. NoSuchBucket if the bucket was deleted,
+        already, `stored` marks the last ones as in `add_blob`. An upload over several requests
+        is finished with it. NoSuchBucket if the bucket was deleted,
         PreconditionFailed, KeysUnavailable if the KEK was retired, UploadSuperseded if a blob id is taken (a
         tombstone). A lost answer to COMMIT is looked after for up to 5 s: success, CatalogueUnavailable (surely not
         stored), or OutcomeUnknown.
@@ -313,6 +315,9 @@ class Catalogue(Protocol):
 
     @property
     def objects(self) -> Objects: ...
+
+    @property
+    def uploads(self) -> Uploads: ...
 
     @property
     def copies(self) -> Copies: ...

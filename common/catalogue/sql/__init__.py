@@ -23,6 +23,7 @@ from common.catalogue.sql.reading import Reading
 from common.catalogue.sql.scrubs import SqlScrubs
 from common.catalogue.sql.tables import cluster
 from common.catalogue.sql.topology import SqlTopology
+from common.catalogue.sql.uploads import SqlUploads
 from common.catalogue.sql.writing import Writing
 from common.errors import CatalogueUnavailable
 
@@ -39,6 +40,7 @@ class SqlCatalogue:
         self.database = database
         self.buckets = SqlBuckets(database, copies, write_copies)
         self.objects = SqlObjects(database)
+        self.uploads = SqlUploads(database)
         self.copies = SqlCopies(database)
         self.dead_letters = SqlDeadLetters(database)
         self.moves = SqlMoves(database)

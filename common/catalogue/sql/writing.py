@@ -21,7 +21,7 @@ from common.catalogue.base import Committed
 from common.catalogue.sql import locks
 from common.catalogue.sql.buckets import by_name
 from common.catalogue.sql.database import Database
-from common.catalogue.sql.tables import blobs, copies, node_health, nodes, objects, versions
+from common.catalogue.sql.tables import blobs, copies, node_health, nodes, objects, uploads, versions
 from common.errors import CatalogueUnavailable, NoSuchObject, UploadSuperseded
 from common.objects import CopyState, NewBlob, NewVersion, Preconditions
 
@@ -47,6 +47,12 @@ _DOOM = (
     .values(state="doomed", doomed_at=bindparam("at"), active_until=None)
 )
 _FINISH = update(versions).where(versions.c.id == bindparam("finished"), versions.c.state == "uploading")
+# Of an upload over several requests: the version has the data key now, and nobody sends any more.
+_FINISH_UPLOAD = (
+    update(uploads)
+    .where(uploads.c.version_id == bindparam("finished"))
+    .values(finished_at=bindparam("at"), kek_id="", wrapped_dek=b"", lease_owner=None, lease_until=None)
+)
 _STORED = (
     update(copies)
     .where(
@@ -84,6 +90,7 @@ _held = (
     .where(~exists().where(node_health.c.node_id == nodes.c.id, node_health.c.health == "foreign"))
 )
 _LOST = select(blobs.c.id).where(blobs.c.version_id == bindparam("version"), ~_held).limit(1)
+_LOST_OF = select(blobs.c.id).where(blobs.c.id.in_(bindparam("blobs", expanding=True)), ~_held).limit(1)
 _TOUCH = (
     update(versions)
     .where(versions.c.id == bindparam("touched"), versions.c.state == "uploading")
@@ -118,8 +125,8 @@ class Writing:
             modes = locks.share_nodes(connection)
             self._touch(connection, version_id, active_until)
             now = self._database.now(connection)
-            _insert_blobs(connection, version_id, [blob], modes, now)
-            _mark_stored(connection, stored, modes, now)
+            insert_blobs(connection, version_id, [blob], modes, now)
+            mark_stored(connection, stored, modes, now)
 
         self._database.write(work)
 
@@ -151,8 +158,8 @@ class Writing:
                 _finish(connection, version, now)
             else:
                 connection.execute(_INSERT_VERSION, {"id": version.id, **_columns(version, now)})
-            _insert_blobs(connection, version.id, blobs, modes, now)
-            _mark_stored(connection, stored, modes, now)
+            insert_blobs(connection, version.id, blobs, modes, now)
+            mark_stored(connection, stored, modes, now)
             if uploading:
                 _check_whole(connection, version.id)
             if current is None:
@@ -232,9 +239,10 @@ def _finish(connection: Connection, version: NewVersion, now: float) -> None:
     done = connection.execute(_FINISH.values(**_columns(version, now)), {"finished": version.id})
     if done.rowcount != 1:
         raise UploadSuperseded("the upload expired before it was finished")
+    connection.execute(_FINISH_UPLOAD, {"finished": version.id, "at": now})
 
 
-def _insert_blobs(
+def insert_blobs(
     connection: Connection, version_id: str, new: Sequence[NewBlob], modes: Mapping[str, str], now: float
 ) -> None:
     if not new:
@@ -282,11 +290,17 @@ def _check_whole(connection: Connection, version_id: str) -> None:
         raise _removed()
 
 
+def check_held(connection: Connection, blob_ids: Collection[str]) -> None:
+    """The same of some blobs, when they are acknowledged by themselves."""
+    if blob_ids and connection.execute(_LOST_OF, {"blobs": list(blob_ids)}).first() is not None:
+        raise _removed()
+
+
 def _removed() -> CatalogueUnavailable:
     return CatalogueUnavailable("a node was removed, or its disk changed, during the upload; send it again")
 
 
-def _mark_stored(
+def mark_stored(
     connection: Connection, stored: Collection[tuple[str, str]], modes: Mapping[str, str], now: float
 ) -> None:
     for blob_id, node_id in stored:
