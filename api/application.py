@@ -14,6 +14,7 @@ import api.objects
 import api.pages
 import api.requests
 import api.spanish
+import api.uploads
 from api.routing import RawFlask
 from api.services import EXTENSION, Services
 
@@ -21,6 +22,7 @@ BLUEPRINTS = (
     api.objects.blueprint,
     api.buckets.blueprint,
     api.spanish.blueprint,
+    api.uploads.blueprint,
     api.jobs.blueprint,
     api.dead_letters.blueprint,
     api.nodes.blueprint,

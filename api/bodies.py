@@ -18,6 +18,7 @@ from common.errors import BodyCut, BodyTimeout, Malformed, NotAllowed, TooLarge
 READ_BYTES = 256 * 1024
 JSON_BYTES_MAX = 64 * 1024
 _LENGTH = re.compile(r"\d{1,18}")
+_COUNT = re.compile(r"\d{1,9}")
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -78,6 +79,18 @@ def announced_length(request: Request) -> int | None:
     if coding.strip().lower() != "chunked":
         raise Malformed("Transfer-Encoding", "can only be chunked")  # what else it names would be stored as it came
     return None
+
+
+def write_copies(request: Request) -> int | None:
+    """X-Write-Copies: on how many nodes the body is to be before it is acknowledged."""
+    text = request.environ.get("HTTP_X_WRITE_COPIES")
+    if text is None:
+        return None
+    if not _COUNT.fullmatch(text):
+        raise Malformed("X-Write-Copies", "must be a number")
+    if int(text) < 1:
+        raise NotAllowed("X-Write-Copies", "must be at least 1")
+    return int(text)
 
 
 def read_json(request: Request, model: type[Model]) -> Model:

@@ -9,7 +9,7 @@ import structlog
 from flask import Blueprint, Request, Response, request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from api.bodies import RequestBody, announced_length, read_query
+from api.bodies import RequestBody, announced_length, read_query, write_copies
 from api.conditionals import guards
 from api.digests import content_md5, repr_digest
 from api.documents import answer, copy_document, nothing, object_document
@@ -20,13 +20,12 @@ from api.routing import object_path
 from api.schemas import CopiesDocument, Listing, ObjectDocument
 from api.services import services
 from api.stored_headers import headers_of
-from common.errors import Malformed, NotAllowed, PreconditionFailed
+from common.errors import Malformed, PreconditionFailed
 
 log = structlog.get_logger(__name__)
 blueprint = Blueprint("objects", __name__)
 
 OBJECT = "/v1/buckets/<bucket>/objects/<key:key>"
-_NUMBER = re.compile(r"\d{1,9}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -51,7 +50,7 @@ def put_object(bucket: str, key: str) -> Response:
         body,
         headers_of(request),
         preconditions=guards(request),
-        write_copies=_write_copies(request),
+        write_copies=write_copies(request),
         expected=expected(request),
     )
     return answer(
@@ -92,17 +91,6 @@ def expected(request: Request) -> Expected:
         md5=content_md5(request.environ.get("HTTP_CONTENT_MD5")),
         sha256=repr_digest(request.environ.get("HTTP_REPR_DIGEST")),
     )
-
-
-def _write_copies(request: Request) -> int | None:
-    text = request.environ.get("HTTP_X_WRITE_COPIES")
-    if text is None:
-        return None
-    if not _NUMBER.fullmatch(text):
-        raise Malformed("X-Write-Copies", "must be a number")
-    if int(text) < 1:
-        raise NotAllowed("X-Write-Copies", "must be at least 1")
-    return int(text)
 
 
 # -- listing and copies

@@ -10,11 +10,13 @@ takes a body, and the `raises` of the view.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from flask import Flask
 from pydantic import BaseModel
+from werkzeug.routing import Rule
 
 from api.auth import OPEN
 from api.errors import PROBLEM, SPANISH_DOOR, TABLE
@@ -22,23 +24,26 @@ from api.schemas import Fallo, Problem
 from api.stored_headers import STORED
 from common import errors
 
-Shape = type[BaseModel] | Literal["binary", "form", "text"] | None
+Shape = type[BaseModel] | Literal["binary", "form", "text", "offset"] | None
 View = TypeVar("View", bound=Callable[..., Any])
 
 _MEDIA = {  # an object has the type that it was stored with
     "binary": ("application/octet-stream", "*/*"),
     "form": ("multipart/form-data",),
     "text": ("text/plain",),
+    "offset": ("application/offset+octet-stream",),
 }
 _BINARY = {"type": "string", "format": "binary"}
 _SCHEMAS: Mapping[str, dict[str, Any]] = {
     "binary": _BINARY,
     "form": {"type": "object", "required": ["archivo"], "properties": {"archivo": _BINARY}},
     "text": {"type": "string"},
+    "offset": _BINARY,
 }
 GUARD_HEADERS = ("If-Match", "If-None-Match", "If-Unmodified-Since")
 OBJECT_HEADERS = (*STORED, "X-Meta-*", "Content-MD5", "Repr-Digest", *GUARD_HEADERS, "X-Write-Copies")
 READ_HEADERS = ("Range", "If-Range", *GUARD_HEADERS, "If-Modified-Since")
+CHECKSUM_MISMATCH = 460  # of tus; spectree takes only statuses of HTTP's own
 _ABOUT_HEADERS = {"X-Meta-*": "any number of them; each is stored, and returned with the object"}
 
 Kind = type[errors.BovedaError]
@@ -137,18 +142,28 @@ def describe(app: Flask) -> dict[str, Any]:
         documentation = getattr(view, "documentation", None)
         if documentation is None:
             continue
-        methods = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        methods = shown_methods(rule)
         route = Route(documentation, rule.rule.startswith(SPANISH_DOOR), rule.endpoint in OPEN)
-        shown.add_url_rule(rule.rule, rule.endpoint, _stand_in(spec, view, route), methods=methods)
+        # spectree leaves HEAD out: a view of its own for it is shown it as a GET.
+        stands_for = {"GET"} if methods == {"HEAD"} else methods
+        shown.add_url_rule(rule.rule, rule.endpoint, _stand_in(spec, view, route), methods=stands_for)
         path = rule.rule.replace("<key:", "{").replace("<", "{").replace(">", "}")
         views |= {(path, method.lower()): route for method in methods}
     with shown.app_context():
         document: dict[str, Any] = spec.spec
     for (path, method), route in views.items():
+        if method == "head":
+            document["paths"][path]["head"] = document["paths"][path].pop("get")
         _complete(document["paths"][path][method], route)
     document.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{}, {"token": []}]  # none on a loopback address
     return document
+
+
+def shown_methods(rule: Rule) -> set[str]:
+    """Those that somebody wrote a view for: Flask adds HEAD to every GET, and OPTIONS to everything."""
+    methods = (rule.methods or set()) - {"OPTIONS"}
+    return methods - {"HEAD"} if "GET" in methods else methods
 
 
 def _stand_in(spec: Any, view: Callable[..., Any], route: Route) -> Callable[..., Any]:
@@ -161,7 +176,11 @@ def _stand_in(spec: Any, view: Callable[..., Any], route: Route) -> Callable[...
 
     stand_in.__name__ = view.__name__
     stand_in.__doc__ = f"{documentation.summary}\n\n{view.__doc__ or ''}"
-    models = {f"HTTP_{status}": shape if isinstance(shape, type) else None for status, shape in route.answers()}
+    models = {
+        f"HTTP_{status}": shape if isinstance(shape, type) else None
+        for status, shape in route.answers()
+        if status != CHECKSUM_MISMATCH
+    }
     body = documentation.body if isinstance(documentation.body, type) else None
     decorate = spec.validate(
         query=documentation.query,
@@ -180,6 +199,8 @@ def _complete(operation: dict[str, Any], route: Route) -> None:
     documentation, meanings = route.documentation, route.errors()
     if isinstance(documentation.body, str):
         operation["requestBody"] = {"required": True, "content": _content(documentation.body)}
+    if CHECKSUM_MISMATCH in meanings:
+        operation["responses"][str(CHECKSUM_MISMATCH)] = deepcopy(operation["responses"]["400"])
     for status, shape in route.answers():
         answer = operation["responses"][str(status)]
         if isinstance(shape, str):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from common.crypto.envelope import CHUNK
-from common.errors import BodyCut, DigestMismatch, TooLarge
+from common.errors import BodyCut, BodyTimeout, DigestMismatch, TooLarge
 
 
 class Body(Protocol):
@@ -89,5 +89,29 @@ class Receiver:
             self._beat()
 
 
+class BreakingReceiver(Receiver):
+    """For a body that may break off: it ends with its last whole chunk then, and `error` says how."""
+
+    error: BodyCut | BodyTimeout | None = None
+
+    def take(self, most: int) -> memoryview:
+        try:
+            return super().take(most)
+        except (BodyCut, BodyTimeout) as error:
+            self._break_off(error)
+            return self._memory[:0]
+
+    def more(self) -> bool:
+        try:
+            return super().more()
+        except (BodyCut, BodyTimeout) as error:
+            self._break_off(error)
+            return False
+
+    def _break_off(self, error: BodyCut | BodyTimeout) -> None:
+        self.error = error
+        self._held = self._left = 0
+
+
 def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"an object has at most {limit} bytes")
+    return TooLarge(f"the body has more than the {limit} bytes that are taken here")

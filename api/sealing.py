@@ -32,13 +32,16 @@ class Sealing:
     version_id: str
     blob_size: int
 
-    def first(self, receiver: Receiver, pool: BufferPool) -> tuple[Sealed, Buffer]:
-        """The first blob, in a buffer of its own size if the whole body fits into one chunk, else in a pooled one."""
+    def first(self, receiver: Receiver, pool: BufferPool, number: int = 0, offset: int = 0) -> tuple[Sealed, Buffer]:
+        """The first blob of a body that goes on with `number` at `offset` of the version, and its buffer.
+
+        One of its own size if the whole body fits into one chunk, else a pooled one.
+        """
         chunk = receiver.take(min(CHUNK, self.blob_size))
         small = receiver.complete
         buffer = Buffer(bytearray(cipher_length(len(chunk)))) if small else pool.take()
         try:
-            return self.seal(0, 0, receiver, buffer, chunk), buffer
+            return self.seal(number, offset, receiver, buffer, chunk), buffer
         except BaseException:
             buffer.release()
             raise

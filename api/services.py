@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from api.auth import Guard
     from api.delete_object import DeleteObject
     from api.fetch_object import FetchObject
+    from api.resumable_uploads import ResumableUploads
     from api.store_object import StoreObject
 
 EXTENSION = "boveda"
@@ -49,6 +50,7 @@ class Services:
     standing: Standing
     counts: Counts
     store: StoreObject
+    uploads: ResumableUploads
     fetch: FetchObject
     delete: DeleteObject
     guard: Guard

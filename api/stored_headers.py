@@ -29,13 +29,23 @@ def headers_of(request: Request) -> Headers:
         value = environ.get(variable)
         if value:
             values[field] = _text(name, value)
+    return stored_headers(values, metadata_of(request))
+
+
+def metadata_of(request: Request) -> dict[str, str]:
+    """The X-Meta-* by their names behind the dash."""
     metadata = {}
-    for variable, value in environ.items():
+    for variable, value in request.environ.items():
         if variable.startswith(_META):
             name = variable[len(_META) :].replace("_", "-").lower()
             if not name:
                 raise NotAllowed("X-Meta-", "needs a name behind the dash")
             metadata[name] = _text(f"X-Meta-{name}", value)
+    return metadata
+
+
+def stored_headers(values: Mapping[str, str], metadata: Mapping[str, str]) -> Headers:
+    """`values` by their fields in `Headers`. NotAllowed if all that is too much."""
     if not values and not metadata:
         return _DEFAULT
     _check_size(values, metadata)
@@ -65,6 +75,10 @@ def _text(field: str, value: str) -> str:
         text = value.encode("latin-1").decode()
     except UnicodeError:
         raise Malformed(field, "must be UTF-8") from None
+    return check_text(field, text)
+
+
+def check_text(field: str, text: str) -> str:
     if any((ord(character) < 32 and character != "\t") or ord(character) == 127 for character in text):
         raise Malformed(field, "must not contain control characters")
     return text

@@ -14,6 +14,7 @@ from api.counting import Counts
 from api.delete_object import DeleteObject
 from api.fetch_object import FetchObject
 from api.registered_keys import RegisteredKeys
+from api.resumable_uploads import ResumableUploads
 from api.services import Services
 from api.standing import Standing
 from api.store_object import StoreObject
@@ -60,6 +61,7 @@ def build(settings: Settings) -> Services:
         standing=standing,
         counts=Counts(catalogue.status),
         store=store,
+        uploads=ResumableUploads(catalogue, nodes, keys, enqueuer, settings, store.buffers, store.spare),
         fetch=fetch,
         delete=DeleteObject(catalogue),
         guard=guard,

@@ -34,7 +34,8 @@ def watch(app: Flask) -> None:
 
     def note(response: Response) -> Response:
         if request.url_rule is not None and request.method != "OPTIONS":
-            method = "get" if request.method == "HEAD" else request.method.lower()
+            head_of_get = request.method == "HEAD" and "GET" in (request.url_rule.methods or ())
+            method = "get" if head_of_get else request.method.lower()
             route = shown(request.url_rule.rule)
             if route not in NOT_SHOWN:
                 answered.append((route, method, response.status_code, response.mimetype))

@@ -18,6 +18,7 @@ from api.counting import Counts
 from api.delete_object import DeleteObject
 from api.fetch_object import FetchObject
 from api.registered_keys import RegisteredKeys
+from api.resumable_uploads import ResumableUploads
 from api.services import Services
 from api.standing import Standing
 from api.store_object import StoreObject
@@ -154,6 +155,9 @@ class ApiWorld:
             standing=Standing(self.queue, keys),
             counts=Counts(self.catalogue.status),
             store=self.store,
+            uploads=ResumableUploads(
+                self.catalogue, self.nodes, keys, enqueuer, self.settings, self.store.buffers, self.store.spare
+            ),
             fetch=FetchObject(self.catalogue, self.nodes, keys, enqueuer),
             delete=DeleteObject(self.catalogue),
             guard=Guard(self.settings, self.catalogue.tokens),

@@ -58,6 +58,22 @@ def test_a_body_of_100_mib_takes_two_buffers_and_a_chunk(make_world: Callable[..
     assert world.store.buffers.free == world.settings.api_threads
 
 
+def test_a_part_of_100_mib_of_a_resumable_upload_takes_one_buffer_and_a_chunk(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(blob_size=BLOB)
+    taken = forget_puts(world)
+    world.put(b"warm")
+    upload = world.uploads.create("casa", "k", 100 * MIB, Headers())
+    tracemalloc.start()
+    world.uploads.append(upload.id, 0, Zeros(100 * MIB), 100 * MIB)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sum(taken[1:]) == 25 * cipher_length(BLOB)
+    assert peak < cipher_length(BLOB) + 3 * MIB
+    assert world.store.buffers.free == world.settings.api_threads
+
+
 def test_a_read_of_many_blobs_holds_a_chunk_or_two(make_world: Callable[..., World]) -> None:
     world = make_world(blob_size=BLOB)
     world.put(content(20 * MIB))

@@ -12,6 +12,7 @@ from api.buffers import BufferPool
 from api.delete_object import DeleteObject
 from api.fetch_object import Fetched, FetchObject
 from api.receiving import Body, Expected
+from api.resumable_uploads import ResumableUploads
 from api.store_object import Stored, StoreObject
 from common.blobstore.memory import MemoryStore
 from common.catalogue.base import Catalogue
@@ -148,6 +149,16 @@ class World:
         self.queue = Enqueued()
         self.monotonic = 0.0
         self.store = StoreObject(catalogue, self.nodes, self.keys, self.queue, settings, lambda: self.monotonic)
+        self.uploads = ResumableUploads(
+            catalogue,
+            self.nodes,
+            self.keys,
+            self.queue,
+            settings,
+            self.store.buffers,
+            self.store.spare,
+            lambda: self.monotonic,
+        )
         self.fetch = FetchObject(catalogue, self.nodes, self.keys, self.queue)
         self.delete = DeleteObject(catalogue)
 
