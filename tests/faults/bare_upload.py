@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 from tests.cluster import Cluster
 
 
-class Upload:
-    """A PUT on a bare socket, so that it can end as no client library would let it."""
+class Sending:
+    """A request on a bare socket, so that it can end as no client library would let it."""
 
-    def __init__(self, cluster: Cluster, key: str, size: int) -> None:
+    def __init__(self, cluster: Cluster, line: str, size: int, *headers: str) -> None:
         address = urlsplit(cluster.url)
         self._socket = socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=20)
-        head = f"PUT /v1/buckets/archivos/objects/{key} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
-        self._socket.sendall(head.encode())
+        head = [f"{line} HTTP/1.1", "Host: localhost", f"Content-Length: {size}", *headers, "", ""]
+        self._socket.sendall("\r\n".join(head).encode())
 
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)
@@ -34,3 +34,18 @@ class Upload:
         except ConnectionError:
             return 0
         return int(head.split(b" ", 2)[1]) if head else 0
+
+
+class Upload(Sending):
+    """A PUT of an object."""
+
+    def __init__(self, cluster: Cluster, key: str, size: int) -> None:
+        super().__init__(cluster, f"PUT /v1/buckets/archivos/objects/{key}", size)
+
+
+class Part(Sending):
+    """A PATCH of a resumable upload."""
+
+    def __init__(self, cluster: Cluster, url: str, offset: int, size: int) -> None:
+        headers = ("Tus-Resumable: 1.0.0", f"Upload-Offset: {offset}", "Content-Type: application/offset+octet-stream")
+        super().__init__(cluster, f"PATCH {url}", size, *headers)
