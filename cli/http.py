@@ -1,7 +1,8 @@
 """The one HTTP client of the command line: where the API is, who asks, and what an answer means.
 
 Every request is sent once: nothing is repeated or redirected behind the user's back, and whoever wants to try again
-does so on exit status 4. Bodies stream in both directions and are never decoded: what was stored comes back.
+does so on exit status 4 (but a download asks for its rest by itself: `cli/download.py`). Bodies stream in both
+directions and are never decoded: what was stored comes back.
 """
 
 from __future__ import annotations
@@ -117,9 +118,10 @@ class Client:
             raise Foreign(f"what answers at {self.url} is not a Bóveda API (no JSON in its answer)") from None
 
     def chunks(self, answer: BaseHTTPResponse) -> Iterable[bytes]:
-        """The body, piece by piece as stored; Cut if it ends before its announced end."""
+        """The body, piece by piece as stored and as it comes; Cut if it ends before its announced end."""
         try:
-            yield from answer.stream(CHUNK, decode_content=False)
+            while piece := answer.read1(CHUNK, decode_content=False):
+                yield piece
         except HTTPError as error:
             raise Cut("the connection broke before the end of the answer; try again") from error
         finally:

@@ -12,8 +12,11 @@ Advance = Callable[[int], None]
 class Bars:
     """One line per transfer. Without a terminal every transfer advances silently."""
 
-    def start(self, name: str, total: int | None) -> Advance:
-        """A transfer of `total` bytes (None: not known) begins; call the result with each number of bytes done."""
+    def start(self, name: str, total: int | None, done: int = 0) -> Advance:
+        """A transfer of `total` bytes (None: not known) begins; call the result with each number of bytes done.
+
+        `done` were there before. A transfer that begins anew replaces the one of its name.
+        """
         return _nowhere
 
 
@@ -29,12 +32,25 @@ def bars(*, quiet: bool) -> Iterator[Bars]:
     # Loaded only where it shows: scripts start faster without it.
     from rich.console import Console
     from rich.markup import escape
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    tasks: dict[str, TaskID] = {}
 
     class TerminalBars(Bars):
-        def start(self, name: str, total: int | None) -> Advance:
+        def start(self, name: str, total: int | None, done: int = 0) -> Advance:
+            if name in tasks:
+                progress.remove_task(tasks.pop(name))
             # A total of 0 would stay at 0 %: an empty object is one step, already done.
-            task = progress.add_task(escape(name), total=1 if total == 0 else total, completed=1 if total == 0 else 0)
+            steps, first = (1, 1) if total == 0 else (total, done)
+            task = tasks[name] = progress.add_task(escape(name), total=steps, completed=first)
             return lambda count: progress.update(task, advance=count)
 
     columns = (

@@ -3,7 +3,7 @@
 put: 1. all files and names are looked at before anything is sent, 2. each file is one request, in order, with its
 length and SHA-256, which the API compares before it commits (a pipe's are not known before), 3. the size it says it
 stored is compared with what was read. The first failure ends the command; what was stored stays stored.
-get: see `cli/streams.py`.
+get, cat: see `cli/download.py` and `cli/part.py`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ import click
 
 from cli.address import OBJECT, Address, parse
 from cli.command import ClientCommand
-from cli.http import Client, connect
+from cli.download import PASSING, Download
+from cli.http import Client, Cut, Refused, Unreachable, connect
 from cli.output import columns, document, size
+from cli.part import Part, Stream
 from cli.progress import Bars, bars
-from cli.streams import LocalFile, Upload, copy_verified, sha256_of, written_whole
+from cli.streams import LocalFile, Upload, sha256_of
 from common.errors import NotAllowed
 from common.objects import SPANISH_BUCKET
 
@@ -184,22 +186,57 @@ def _copies(stored: Any) -> str:
 def get(source: Address, target: str | None, as_json: bool) -> None:
     """Fetch an object into FILE (default: the last part of its key, here); `-` is standard output.
 
-    A file that is there already is replaced, and only when the whole object has come and its digest is right.
+    A file that is there already is replaced, and only when the whole object has come and its digest is right. What
+    breaks off goes on where it was: by itself, or when the same command is given again.
     """
     if target == STREAM:
         _cat(connect(), source)
         return
     path = _target(source, target)
     client = connect()
-    answer = client.send("GET", source.path())
-    with written_whole(path) as out, bars(quiet=as_json) as progress:
-        advance = progress.start(str(source), _length(answer.headers))
-        count = copy_verified(str(source), client.chunks(answer), answer.headers, out, advance)
+    with bars(quiet=as_json) as progress:
+        # Devices and pipes have no "beside".
+        fetch = _into_stream if path.exists() and not path.is_file() else _into_file
+        etag, count = fetch(client, source, Path(os.path.realpath(path)), progress)
     if as_json:
-        etag = answer.headers.get("ETag")
         document({"bucket": source.bucket, "key": source.key, "etag": etag, "size": count, "file": str(path)})
     else:
         click.echo(f"{path}  {size(count)}")
+
+
+def _into_file(client: Client, source: Address, path: Path, progress: Bars) -> tuple[str | None, int]:
+    part = Part(path)
+    try:
+        Download(client, source, part, progress).run()
+        done = part.etag, part.count
+        part.finish()
+        return done
+    except (Cut, Unreachable) as error:
+        if not part.keep():
+            raise
+        raise type(error)(f"{error.detail}; {size(part.count)} are kept, the same command goes on from there") from None
+    except Refused as error:
+        if error.status in PASSING:
+            part.keep()
+        raise
+    except KeyboardInterrupt:
+        part.keep()
+        raise
+    finally:
+        part.close()
+
+
+def _into_stream(client: Client, source: Address, path: Path, progress: Bars) -> tuple[str | None, int]:
+    try:
+        with path.open("wb") as out:
+            sink = Stream(out, str(path))
+            Download(client, source, sink, progress).run()
+            sink.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise LocalFile(f"cannot write {path}: {error.strerror}") from error
+    return sink.etag, sink.count
 
 
 def _target(source: Address, target: str | None) -> Path:
@@ -209,11 +246,6 @@ def _target(source: Address, target: str | None) -> Path:
     if name in ("", ".", ".."):
         raise click.UsageError(f"{source} has no name for a file in it: say which FILE to write")
     return Path(target or ".") / name
-
-
-def _length(headers: Any) -> int | None:
-    length = headers.get("Content-Length")
-    return int(length) if length is not None else None
 
 
 @click.command(cls=ClientCommand, short_help="Write objects to standard output.")
@@ -229,10 +261,6 @@ def cat(sources: Sequence[Address], as_json: bool) -> None:
 
 
 def _cat(client: Client, source: Address) -> None:
-    answer = client.send("GET", source.path())
-    try:
-        copy_verified(str(source), client.chunks(answer), answer.headers, sys.stdout.buffer, lambda _count: None)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise LocalFile(f"cannot write standard output: {error.strerror}") from error
+    out = Stream(sys.stdout.buffer, "standard output")
+    Download(client, source, out, Bars()).run()
+    out.flush()
