@@ -60,8 +60,8 @@ class RequestBody:
     def _receive(self, most: int) -> bytes:
         try:
             return self._stream.read(most)
-        except TimeoutError:
-            raise BodyTimeout("the body did not come, or came too slowly") from None
+        except TimeoutError as error:
+            raise BodyTimeout(str(error)) from None
         except (OSError, ParseException):  # reset, or a chunked body that ends or goes wrong midway
             raise BodyCut("the body was cut off") from None
 

@@ -22,7 +22,7 @@ from common.objects import Protection, Version
 
 log = structlog.get_logger(__name__)
 
-PIECE_BYTES = 256 * 1024  # a client has SEND_SECONDS of api/worker for each
+PIECE_BYTES = 256 * 1024
 OF_EACH_PART = ("Content-Type", "Content-Encoding", "Content-Language")
 
 

@@ -8,6 +8,7 @@ and threads are made in each process, after the fork.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sys
 from typing import Any
@@ -15,10 +16,17 @@ from typing import Any
 from common.errors import ConfigurationError
 from common.settings import load
 
+FILES = 4096
+
 try:
     settings = load()
 except ConfigurationError as error:
     sys.exit(str(error))
+
+# Every connection is a file; the usual soft limit is less than `worker_connections` and the nodes' need.
+_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+if _soft != resource.RLIM_INFINITY:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(_soft, min(_hard, FILES) if _hard > 0 else FILES), _hard))
 
 _metrics = settings.home.resolve() / "api-metrics"
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
@@ -53,6 +61,7 @@ limit_request_line = 8190  # a key of 1,024 bytes, each percent-encoded, fits
 limit_request_field_size = 16 * 1024  # our own limit for stored headers is lower, and answers 422
 limit_request_fields = 200
 forwarded_allow_ips = ""  # nothing here depends on what a proxy says of the client
+sendfile = False  # the sockets never block; what is sent is counted
 control_socket_disable = True
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 - the heartbeat; a disk may stall
 

@@ -1,111 +1,152 @@
 """Reading a client's socket under limits, and the last words to one that broke them.
 
-Headers must be there within HEAD_SECONDS; a body may pause for the idle limit and must keep RATE_BYTES a second,
-averaged over RATE_SECONDS in which it was waited for. `100 Continue` is sent when the body is first wanted.
+A head is read as far as it has come: a thread never waits for the rest of it (`api/lobby.py` does). A body may pause
+for the idle limit and must keep RATE_BYTES a second, averaged over RATE_SECONDS in which it was waited for. `100
+Continue` is sent when the body is first wanted.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
+import select
 import socket
-import time
 
-from gunicorn.http.errors import NoMoreData
+from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.http.unreader import SocketUnreader
 
+from api.client_socket import ClientSocket, Pace
 from api.errors import PROBLEM, Answer, problem
 
-HEAD_SECONDS = 5.0
-SEND_SECONDS = 60.0
-RATE_BYTES = 4 * 1024
 RATE_SECONDS = 30.0
-CLOSE_SECONDS = 2.0
-CLOSE_BYTES = 64 << 20
+PATIENCE_SECONDS = 0.005  # most clients that have begun go on at once: cheaper than another way through the poller
+HEAD_BYTES_MAX = 64 * 1024
 
-_HEAD_TIMEOUT = Answer(408, "headers-timeout", "Request Timeout")
+
+class Incomplete(Exception):
+    """The head has not come whole yet."""
 
 
 class PacedUnreader(SocketUnreader):  # type: ignore[misc]
     """Reads the socket under limits. `idle` seconds without a byte, or a body below the rate, raise TimeoutError."""
 
-    def __init__(self, sock: socket.socket, idle: float) -> None:
+    def __init__(self, sock: ClientSocket, idle: float) -> None:
         super().__init__(sock)
-        self._idle = idle
-        self._head_until: float | None = None
+        self.idle = idle
         self.expects_continue = False
         self.draining = False
-        self._waited = 0.0
-        self._came = 0
+        self.expired = False
+        self.ended = False
+        self.pace = Pace(RATE_SECONDS)
+        self._head: bytearray | None = None
+        self._patient = True
+
+    # -- a head
 
     def begin_head(self) -> None:
-        """A request begins: its headers have HEAD_SECONDS from now."""
-        self._head_until = time.monotonic() + HEAD_SECONDS
+        """Read a head, from its first byte on: at first, and again each time after it was Incomplete."""
+        self._patient = self._head is None
+        self._head = bytearray(self.buf.getvalue())
+
+    def put_back(self) -> int:
+        """What came of an Incomplete head is kept for the next time; how much that is."""
+        assert self._head is not None
+        self.buf = io.BytesIO()
+        self.buf.write(self._head)
+        return len(self._head)
 
     def begin_body(self, expects_continue: bool) -> None:
-        self._head_until = None
+        self._head = None
+        self._patient = True
         self.expects_continue = expects_continue
-        self.draining = False
-        self._waited, self._came = 0.0, 0
+        self.draining = self.expired = False
+        self.pace = Pace(RATE_SECONDS)
+
+    # -- what has come already
+
+    @property
+    def buffered(self) -> int:
+        return self.buf.getbuffer().nbytes
+
+    def has(self, wanted: int) -> bool:
+        """Whether so many bytes are buffered, after reading what has come; also at the end of what the client sends."""
+        while (missing := wanted - self.buffered) > 0 and not self.ended:
+            data = self._come(missing)
+            if data is None:
+                return False
+            self._append(data)
+        return True
+
+    def fill(self, most: int) -> None:
+        """Buffer what has come, if anything. Never waits."""
+        with contextlib.suppress(BlockingIOError):
+            self._append(self.sock.recv(most))
+
+    def _append(self, data: bytes) -> None:
+        self.ended = not data
+        self.buf.seek(0, os.SEEK_END)
+        self.buf.write(data)
+        self.pace.moved += len(data)
+
+    def _come(self, most: int) -> bytes | None:
+        """None if nothing has."""
+        for _ in range(2):
+            with contextlib.suppress(BlockingIOError):
+                return bytes(self.sock.recv(most))
+            if not self._patient:
+                return None
+            self._patient = False
+            poller = select.poll()
+            poller.register(self.sock, select.POLLIN)
+            poller.poll(PATIENCE_SECONDS * 1000)
+        return None
+
+    # -- as gunicorn's parsers read
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         if self.draining:
             return bytes(super().chunk(size_hint))
-        if self._head_until is not None:
-            return self._head_chunk(size_hint)
+        if self._head is not None:
+            return self._head_chunk()
         return self._body_chunk(size_hint)
 
-    def _head_chunk(self, size_hint: int | None) -> bytes:
-        assert self._head_until is not None
-        left = self._head_until - time.monotonic()
-        try:
-            self.sock.settimeout(max(left, 0.001))
-            return bytes(super().chunk(size_hint))
-        except TimeoutError:
-            refuse(self.sock, _HEAD_TIMEOUT, "the headers did not come in time")
-            raise NoMoreData() from None
-        finally:
-            self.sock.settimeout(SEND_SECONDS)
+    def _head_chunk(self) -> bytes:
+        assert self._head is not None
+        if len(self._head) >= HEAD_BYTES_MAX:
+            raise LimitRequestHeaders("the head is too large")
+        data = self._come(self.mxchunk)
+        if data is None:
+            raise Incomplete
+        self._head += data
+        return data
 
     def _body_chunk(self, size_hint: int | None) -> bytes:
+        if self.expired:
+            raise TimeoutError("the body did not come, or came too slowly")
         if self.expects_continue:
             self.expects_continue = False
             self.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        began = time.monotonic()
-        self.sock.settimeout(self._idle)
+        data = b""
         try:
             data = bytes(super().chunk(size_hint))
-        finally:
-            self.sock.settimeout(SEND_SECONDS)
-        self._waited += time.monotonic() - began
-        self._came += len(data)
-        if self._waited >= RATE_SECONDS:
-            if data and self._came < RATE_BYTES * self._waited:
-                raise TimeoutError("the body comes too slowly")
-            self._waited, self._came = 0.0, 0
+        except BlockingIOError:
+            self.sock.wait_to_receive(self.pace, self.idle)
+            data = bytes(super().chunk(size_hint))
+        self.pace.moved += len(data)
+        if self.pace.too_slow() and data:
+            raise TimeoutError("the body came too slowly")
         return data
 
 
-def refuse(sock: socket.socket, answer: Answer, detail: str) -> None:
-    """Write a problem document straight to the socket; the connection is to be closed then."""
+def refuse(sock: socket.socket, answer: Answer, detail: str, headers: str = "") -> None:
+    """Write a problem document straight to the socket, as far as it takes it; the connection is to be closed then."""
     request_id = os.urandom(12).hex()
     body = json.dumps(problem(answer, detail, request_id)).encode()
     head = (
         f"HTTP/1.1 {answer.status} {answer.title}\r\nContent-Type: {PROBLEM}\r\nContent-Length: {len(body)}\r\n"
-        f"X-Request-Id: {request_id}\r\nConnection: close\r\n\r\n"
+        f"{headers}X-Request-Id: {request_id}\r\nConnection: close\r\n\r\n"
     )
     with contextlib.suppress(OSError):
-        sock.settimeout(CLOSE_SECONDS)
-        sock.sendall(head.encode("latin-1") + body)
-
-
-def drain(sock: socket.socket) -> None:
-    until = time.monotonic() + CLOSE_SECONDS
-    drained = 0
-    while drained < CLOSE_BYTES and (left := until - time.monotonic()) > 0:
-        sock.settimeout(left)
-        data = sock.recv(1 << 18)
-        if not data:
-            return
-        drained += len(data)
+        sock.send(head.encode("latin-1") + body)

@@ -1,30 +1,42 @@
 """gunicorn's threaded worker, with limits on how long a client may keep a thread.
 
-gunicorn's `timeout` bounds neither a stalled body nor half-sent headers. Here every read of the socket has a limit
-(`pacing`), and `100 Continue` is sent when the body is first wanted, so that a refusal comes before the body does. A
-connection is closed on the thread that served it, with its end sent first and what still comes read away for a
-moment: otherwise the client's kernel may throw the answer away.
+gunicorn's `timeout` bounds neither a stalled body nor half-sent headers. Here:
+
+1. A thread looks at a new connection; it serves what has come whole, or its beginning if the rest must be waited for.
+2. Everything else goes back to the main thread, which gathers it without a thread (`api/lobby.py`).
+3. Every wait of a thread for its client has a limit (`api/pacing.py`, `api/client_socket.py`). While requests wait for
+   threads and more than half of these wait for clients, the slowest clients are cut.
+4. A connection that ends has its end sent first, and what still comes is read away for a moment.
 """
 
 from __future__ import annotations
 
+import enum
 import errno
-import select
+import selectors
 import socket
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from gunicorn import glogging
 from gunicorn.http import errors as http_errors
-from gunicorn.http.body import ChunkedReader
 from gunicorn.workers import gthread
 
+from api.client_socket import Waits
+from api.connection import Connection, Phase
 from api.errors import Answer
-from api.pacing import SEND_SECONDS, PacedUnreader, drain, refuse
+from api.lobby import Lobby
+from api.pacing import refuse
 
 log = structlog.get_logger(__name__)
 
-FIRST_BYTE_SECONDS = 0.1
+SWEEP_SECONDS = 0.1
+REST_SECONDS = 0.5  # for the rest of a body that the application did not want
+SPARE_CONNECTIONS = 8
+_GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
 
 _REFUSALS: tuple[tuple[type[Exception], Answer], ...] = (
     (http_errors.LimitRequestLine, Answer(414, "uri-too-long", "URI Too Long")),
@@ -36,73 +48,30 @@ _REFUSALS: tuple[tuple[type[Exception], Answer], ...] = (
 _INTERNAL = Answer(500, "internal", "Internal error")
 
 
-class Exchange:
-    """One request on its connection, as the application sees it (`wsgi.input.exchange`)."""
+class Outcome(enum.Enum):
+    """What becomes of a connection when a thread has looked at it."""
 
-    __slots__ = ("_request", "_unreader")
-
-    def __init__(self, request: Any, unreader: PacedUnreader) -> None:
-        self._request = request
-        self._unreader = unreader
-
-    def unread(self) -> bool:
-        """Whether some of the body may still be on its way."""
-        reader = self._request.body.reader
-        left = reader.parser is not None if isinstance(reader, ChunkedReader) else reader.length > 0
-        return left or self._unreader.expects_continue
-
-    def close_unless_read(self) -> None:
-        """Announce the end of the connection if some of the body was not read."""
-        if self.unread():
-            self._request.force_close()
-
-
-class Connection(gthread.TConn):  # type: ignore[misc]
-    """A client's connection. `idle`: seconds a body may pause."""
-
-    def __init__(self, cfg: Any, sock: socket.socket, client: Any, server: Any, idle: float) -> None:
-        super().__init__(cfg, sock, client, server)
-        self.data_ready: bool
-        self.idle = idle
-        self.exchange: Exchange | None = None
-
-    def init(self) -> None:
-        """Called before each request on the connection, on the thread that serves it."""
-        if not self.initialized:
-            super().init()
-            self.parser.unreader = PacedUnreader(self.sock, self.idle)
-        self.sock.settimeout(SEND_SECONDS)
-        self.exchange = None
-        self.parser.unreader.begin_head()
-
-    def wait_for_data(self, timeout: float) -> bool:
-        """A client that only connects waits on the poller, not on a thread."""
-        if not self.data_ready:
-            poller = select.poll()
-            poller.register(self.sock, select.POLLIN)
-            self.data_ready = bool(poller.poll(min(timeout, FIRST_BYTE_SECONDS) * 1000))
-        return self.data_ready
-
-    def close(self, graceful: bool = False) -> None:
-        """Idempotent, and never waits: `say_goodbye` did that on a thread."""
-        self.sock.close()
-
-    def say_goodbye(self) -> None:
-        """Send the end, then read away what still comes, so that no reset overtakes the answer."""
-        try:
-            self.sock.shutdown(socket.SHUT_WR)
-            if self.exchange is None or self.exchange.unread():
-                drain(self.sock)
-        except OSError:
-            return
-        finally:
-            self.sock.close()
+    LATER = "something is missing yet"
+    NEXT = "the next request may come"
+    LINGER = "its end is sent, the client's is awaited"
+    END = "it is over"
 
 
 class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     """`idle_seconds` is set from the settings when the process starts."""
 
     idle_seconds = 20.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        threads = self.cfg.threads
+        self.waits = Waits()
+        self._turns = threading.Semaphore(max(1, threads - max(1, threads // 4)))
+        self._lobby = Lobby(self._watch, self._unwatch, self.enqueue_req, self._gone)
+        self._asked = 0  # connections that threads have, or are to have
+        self._swept = 0.0
+
+    # -- the main thread
 
     def accept(self, listener: socket.socket) -> None:
         try:
@@ -112,40 +81,117 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
                 raise
             return
         self.nr_conns += 1
-        self.enqueue_req(Connection(self.cfg, sock, client, listener.getsockname(), self.idle_seconds))
+        conn = Connection(self.cfg, sock, client, listener.getsockname(), self.idle_seconds, self.waits)
+        self.enqueue_req(conn)
 
-    def handle(self, conn: Connection) -> object:
-        outcome = super().handle(conn)
-        if not outcome:
-            conn.say_goodbye()
+    def enqueue_req(self, conn: Connection) -> None:
+        self._asked += 1
+        super().enqueue_req(conn)
+
+    def finish_request(self, conn: Connection, future: Any) -> None:
+        self._asked -= 1
+        failed = future.cancelled() or future.exception() is not None
+        outcome = Outcome.END if failed else future.result()
+        if outcome is Outcome.LATER:
+            self._lobby.take(conn, self.cfg.keepalive if self.alive else gthread.STOP_KEEPALIVE_LINGER)
+        elif outcome is Outcome.NEXT:
+            super().finish_request(conn, future)
+        elif outcome is Outcome.LINGER:
+            self._lobby.close(conn)
+        else:
+            conn.close()
+            self._gone(conn)
+        self._give_turns()
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        super().wait_for_and_dispatch_events(min(timeout, SWEEP_SECONDS) if self._lobby or self.waits else timeout)
+        now = time.monotonic()
+        if now - self._swept >= SWEEP_SECONDS:
+            self._swept = now
+            self._relieve()
+
+    def _relieve(self) -> None:
+        """Cut who is too slow, and whoever keeps others out."""
+        most = self.cfg.threads // 2
+        pressed = len(self.waits) > most and (self._asked > self.cfg.threads or bool(self._lobby.turns))
+        if pressed and (count := self.waits.cut_slowest(most)):
+            log.info("slow_clients_cut", count=count)
+        self._lobby.sweep(pressed)
+        self._give_turns()
+        excess = self.nr_conns - (self.worker_connections - SPARE_CONNECTIONS)
+        if excess > 0:
+            self._lobby.make_room(excess)
+
+    def _give_turns(self) -> None:
+        turns = self._lobby.turns
+        while turns and self._turns.acquire(blocking=False):
+            conn = turns.popleft()
+            conn.has_turn = True
+            self.enqueue_req(conn)
+
+    def _watch(self, conn: Connection, readable: Callable[[Connection], None]) -> None:
+        self.poller.register(conn.sock, selectors.EVENT_READ, lambda _sock: readable(conn))
+
+    def _unwatch(self, conn: Connection) -> None:
+        self.poller.unregister(conn.sock)
+
+    def _gone(self, _conn: Connection) -> None:
+        self.nr_conns -= 1
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """The worker is stopping: connections that have said nothing yet are not waited for either."""
+        super()._cap_keepalive(deadline)
+        self._lobby.hurry(gthread.STOP_KEEPALIVE_LINGER)
+
+    # -- its threads
+
+    def handle(self, conn: Connection) -> Outcome:
+        try:
+            outcome = self._serve(conn)
+        except (http_errors.NoMoreData, StopIteration):
+            outcome = Outcome.END
+        except OSError as error:
+            outcome = Outcome.END
+            if error.errno not in _GONE:
+                log.error("client_socket_failed", exc_info=error)
+        except Exception as error:  # noqa: BLE001 - the edge of a request: it is answered and logged
+            outcome = Outcome.END
+            self.handle_error(conn.request, conn.sock, conn.client, error)
+        finally:
+            if conn.has_turn:
+                conn.has_turn = False
+                self._turns.release()
+        if outcome is Outcome.END and not conn.say_goodbye():
+            return Outcome.LINGER
         return outcome
 
+    def _serve(self, conn: Connection) -> Outcome:
+        if not conn.arrived():
+            return Outcome.LATER
+        if conn.must_wait() and not conn.has_turn:
+            conn.has_turn = self._turns.acquire(blocking=False)
+            if not conn.has_turn:
+                conn.phase = Phase.TURN
+                return Outcome.LATER
+        keep = self.handle_request(conn.request, conn) and self._rest_is_read(conn)
+        conn.request = None
+        return Outcome.NEXT if keep else Outcome.END
+
     def handle_request(self, req: Any, conn: Connection) -> bool:
-        unreader = conn.parser.unreader
-        unreader.begin_body(req._expected_100_continue)
-        req._expected_100_continue = False  # the unreader sends it, when the body is wanted
-        conn.exchange = req.body.exchange = Exchange(req, unreader)
         try:
             return bool(super().handle_request(req, conn))
         except TimeoutError:
             log.info("client_stalled")
             return False
 
-    def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
+    def _rest_is_read(self, conn: Connection) -> bool:
         """Whether the next request may follow: a short rest of a body is read away, a missing one is not awaited."""
-        if not keepalive or conn.exchange is None or not conn.exchange.unread():
-            return keepalive
-        unreader = conn.parser.unreader
-        if unreader.expects_continue:
+        if conn.exchange is None or not conn.exchange.unread():
+            return True
+        if conn.unreader.expects_continue:
             return False
-        unreader.draining = True
-        return bool(super()._keepalive_after(conn, keepalive))
-
-    def _cap_keepalive(self, deadline: float) -> None:
-        """The worker is stopping: connections that have said nothing yet are not waited for either."""
-        super()._cap_keepalive(deadline)
-        for conn in self.pending_conns:
-            conn.timeout = min(conn.timeout, deadline)
+        conn.unreader.draining = True
+        return bool(conn.parser.finish_body(deadline=time.monotonic() + REST_SECONDS))
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer what never reached the application. The log names the kind, not the line: it may hold names."""

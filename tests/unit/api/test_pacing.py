@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from api import pacing
+from api.client_socket import ClientSocket, Waits
 from api.pacing import PacedUnreader
 
 Pair = tuple[socket.socket, PacedUnreader]
@@ -19,9 +20,10 @@ Pair = tuple[socket.socket, PacedUnreader]
 def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
     monkeypatch.setattr(pacing, "RATE_SECONDS", 0.3)
     client, server = socket.socketpair()
-    yield client, PacedUnreader(server, idle=0.2)
+    sock = ClientSocket(server, Waits())
+    yield client, PacedUnreader(sock, idle=0.2)
     client.close()
-    server.close()
+    sock.close()
 
 
 def drip(client: socket.socket, piece: bytes, pause: float, seconds: float) -> threading.Thread:
