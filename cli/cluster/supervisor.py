@@ -36,7 +36,7 @@ _SERVERS_SECONDS = 20.0
 """How long the start waits for nodes and queue; the rest can start without them and say what is missing."""
 _API_SECONDS = 8.0
 _WATCH_SECONDS = 1.0
-_IMPATIENT = 0.5
+IMPATIENT = 0.5
 """Seconds after which another signal is meant as one: make and a terminal may send the same one twice."""
 
 
@@ -221,7 +221,7 @@ class Supervisor:
         now = time.monotonic()
         if not self._asked_at:
             self._asked_at = now
-        elif now - self._asked_at > _IMPATIENT:
+        elif now - self._asked_at > IMPATIENT:
             for child in self._all():
                 child.end(signal.SIGKILL)
 
