@@ -10,7 +10,7 @@ from common.errors import BlobMissing, BlobStoreError
 from common.nodes import Nodes
 from common.objects import Blob
 from workers.share import NodeShare
-from workers.sources import WrongBytes, read_whole
+from workers.sources import WrongBytes, read_through
 
 GOOD: Final = "good"
 MISSING: Final = "missing"
@@ -38,7 +38,7 @@ class Looks:
             return Finding(UNREACHABLE, "the node cannot be read now")
         try:
             with self._share.slot(node_id):
-                read_whole(self._nodes.store(node_id), blob, background(blob.cipher_length))
+                read_through(self._nodes.store(node_id), blob, background(blob.cipher_length))
         except BlobMissing as error:
             return Finding(MISSING, error.detail)
         except WrongBytes as error:

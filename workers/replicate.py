@@ -24,7 +24,7 @@ from common.objects import blob_name
 from common.work import Claim, CopyAction
 from workers.claims import BUSY_SECONDS, Claims, LeaseOver, by_blob
 from workers.share import NodeShare
-from workers.sources import Sources, WrongBytes, read_whole
+from workers.sources import Sources, WrongBytes, read_through
 
 LOG = structlog.get_logger(__name__)
 PATIENCE_SECONDS: Final = 1.0
@@ -116,7 +116,7 @@ class Replicate:
 
     def _there(self, claim: Claim, deadline: Deadline) -> bool:
         try:
-            read_whole(self._nodes.store(claim.node_id), claim.blob, deadline)
+            read_through(self._nodes.store(claim.node_id), claim.blob, deadline)
         except (BlobStoreError, WrongBytes):
             return False
         return True

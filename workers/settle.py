@@ -22,7 +22,7 @@ from common.objects import Blob
 from common.settings import Settings
 from workers.policy import Scene, plan
 from workers.share import NodeShare
-from workers.sources import Sources, WrongBytes, read_whole
+from workers.sources import Sources, WrongBytes, read_through
 
 BLOBS_AT_A_TIME: Final = 64
 
@@ -66,7 +66,7 @@ class Settle:
         node_id = row.node_id or ""
         try:
             with self._share.slot(node_id):
-                read_whole(self._nodes.store(node_id), blob, background(blob.cipher_length))
+                read_through(self._nodes.store(node_id), blob, background(blob.cipher_length))
         except (BlobMissing, WrongBytes) as error:
             self._sources.blame(blob, node_id, error)
             return False
