@@ -8,9 +8,10 @@ import pytest
 import workers.sweep
 from common.blobstore.base import Deadline
 from common.catalogue.healing import DuePlace
-from common.errors import CatalogueUnavailable, QueueUnavailable
+from common.catalogue.uploads import Resumable
+from common.errors import CatalogueUnavailable, NoSuchUpload, QueueUnavailable
 from common.jobs.base import BATCH_BYTES, BATCH_IDS, Queue, TaskName
-from common.objects import MIB, NodeHealth, NodeMode, NodeSpec, blob_name
+from common.objects import MIB, NodeHealth, NodeMode, NodeSpec, blob_name, id_at, new_id
 from common.work import CopyAction, JobKind, Scope, job_lease
 from tests.unit.workers.rig import Rig
 from workers.batches import batches
@@ -261,6 +262,27 @@ def test_expired_uploads_are_doomed(rig: Rig) -> None:
     later(rig, 61)
     rig.worker.sweep()
     assert rig.catalogue.objects.expire_uploads() == 0
+
+
+def test_uploads_over_several_requests_are_forgotten_a_day_after_they_were_finished(rig: Rig) -> None:
+    uploads = rig.catalogue.uploads
+    (kek,) = rig.catalogue.keks.states()
+    ids = [id_at(rig.clock.now) + digit * 20 for digit in "ab"]
+    for upload_id in ids:
+        new = Resumable(upload_id, new_id(), rig.bucket, "a", 1, 0, 0, kek, b"key", {}, None, finished=False)
+        uploads.create(new, 172_800)
+    rig.catalogue.database.write(
+        lambda connection: connection.exec_driver_sql(
+            f"UPDATE uploads SET finished_at = {rig.clock.now} WHERE id = '{ids[0]}'"
+        )
+    )
+    rig.worker.sweep()
+    assert uploads.find(ids[0]).finished
+    later(rig, 86_500)
+    rig.worker.sweep()
+    with pytest.raises(NoSuchUpload):
+        uploads.find(ids[0])
+    assert not uploads.find(ids[1]).finished
 
 
 def test_only_one_sweep_acts_at_a_time(rig: Rig) -> None:
