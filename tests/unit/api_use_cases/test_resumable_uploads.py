@@ -243,3 +243,30 @@ def test_an_upload_that_is_ended_while_it_is_sent_is_gone(world: World) -> None:
     with pytest.raises(NoSuchObject):
         world.current()
     assert {state for state, _ in states(world)} == {"doomed"}
+
+
+def test_of_two_that_commit_the_second_finds_it_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = begin(world)
+    commit = world.catalogue.objects.commit
+
+    def too_late(*args: object, **options: object) -> object:
+        monkeypatch.setattr(world.catalogue.objects, "commit", commit)
+        assert world.uploads.look(upload).finished, "somebody looks just before"
+        return commit(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.catalogue.objects, "commit", too_late)
+    sent = send(world, upload, 0)
+    assert sent.finished
+    assert world.current().id == sent.version_id
+    assert world.get() == DATA
+
+
+def test_an_upload_into_a_bucket_that_was_deleted_is_gone(world: World) -> None:
+    upload = begin(world)
+    send(world, upload, 0, 100)
+    world.catalogue.buckets.delete(BUCKET)
+    with pytest.raises(UploadGone):
+        send(world, upload, 100)
+    with pytest.raises(UploadGone):
+        world.uploads.look(upload)
+    assert world.catalogue.objects.doom_copies(0) == 3
