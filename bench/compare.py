@@ -2,12 +2,13 @@
 
     python -m bench.compare                 all work, three rounds
     python -m bench.compare --rounds 5 --only 16k
+    python -m bench.compare --huge          1 GiB as well
 
-Systems: one raw node; `rclone serve s3` over crypt over a union that writes to all three nodes; Bóveda with 1, 2 and 3
-copies before the answer. Each round does each work on each system, one after the other, so that what the machine does
-meanwhile meets all of them. Between two runs everything acknowledged gets its copies; what that takes is the rate at
-which *all* copies exist. Small objects: wrk over distinct names, since a node serialises puts to one name. Large ones:
-curl. CPU and memory are those of the system's processes, nodes included.
+Systems: one raw node; `rclone serve s3` over crypt over a union that writes to all three nodes; the prototype's design;
+Bóveda with 1, 2 and 3 copies before the answer. Each round does each work on each system, one after the other, so that
+what the machine does meanwhile meets all of them. Between two runs everything acknowledged gets its copies; what that
+takes is the rate at which *all* copies exist. Small objects: wrk over distinct names, since a node serialises puts to
+one name. Large ones: curl. CPU and memory are those of the system's processes, nodes included.
 """
 
 from __future__ import annotations
@@ -30,14 +31,19 @@ from rich.table import Table
 
 from bench.cluster import running_cluster
 from bench.load import Load, curl, wrk
-from bench.systems import RCLONE, System, Usage, systems
+from bench.systems import RCLONE, System, systems
+from bench.usage import Usage
 
 MIB = 1 << 20
+GIB = 1 << 30
 
 
 @dataclass(frozen=True)
 class Work:
-    """`names`: what is stored for GETs, or to be put in a round; wrk takes `seconds`, curl (0) each name once."""
+    """`names`: what is stored for GETs, or to be put in a round; wrk takes `seconds`, curl (0) each name once.
+
+    `span`: a range of so many bytes, at a random multiple of it; 0: the whole.
+    """
 
     name: str
     method: str
@@ -45,6 +51,12 @@ class Work:
     clients: int
     seconds: float
     names: int
+    span: int = 0
+
+    @property
+    def moved(self) -> int:
+        """Bytes of each request."""
+        return self.span or self.size
 
 
 WORK = (
@@ -54,19 +66,30 @@ WORK = (
     Work("GET 16k, one client", "GET", 16 * 1024, 1, 3, 1000),
     Work("PUT 1M", "PUT", MIB, 4, 4, 2000),
     Work("GET 1M", "GET", MIB, 4, 4, 100),
+    Work("PUT 1M, one client", "PUT", MIB, 1, 3, 1000),
+    Work("GET 1M, one client", "GET", MIB, 1, 3, 100),
     Work("PUT 64M", "PUT", 64 * MIB, 1, 0, 3),
     Work("GET 64M", "GET", 64 * MIB, 1, 0, 3),
+    Work("GET 64k of 64M", "GET", 64 * MIB, 4, 4, 3, 64 * 1024),
+)
+HUGE = (
+    Work("PUT 1G", "PUT", GIB, 1, 0, 1),
+    Work("GET 1G", "GET", GIB, 1, 0, 1),
 )
 
 
 @dataclass(frozen=True)
 class Run:
-    """`everywhere`: requests/s until the last copy exists. CPU seconds, its settling included; resident MiB after."""
+    """`everywhere`: requests/s until the last copy exists. CPU seconds, its settling included; resident MiB after.
+
+    `moved`: bytes of all requests.
+    """
 
     load: Load
     everywhere: float
     cpu: float
     resident: float
+    moved: int
 
 
 class Bench:
@@ -74,6 +97,7 @@ class Bench:
         self._folder = folder
         self._systems = systems
         self._puts = 0
+        self._there: set[tuple[str, str]] = set()
 
     def measure(self, rounds: int, work: Sequence[Work]) -> Mapping[str, Mapping[str, Sequence[Run]]]:
         """Runs by work and system."""
@@ -109,10 +133,23 @@ class Bench:
         with urllib3.PoolManager(retries=False) as http:
             for system in self._of(work):
                 for name in _stored(work):
-                    answer = http.request("PUT", system.endpoint + system.path("PUT", name), body=body)
-                    if not 200 <= answer.status < 300:
-                        raise click.ClickException(f"{system.name}: {answer.status} {answer.data[:200]!r}")
+                    if (system.name, name) not in self._there:
+                        _upload(http, system, name, body)
+                        self._there.add((system.name, name))
                 system.settle()
+                if work.span:
+                    self._check_range(system, work)
+
+    def _check_range(self, system: System, work: Work) -> None:
+        """That it answers a range with the range: wrk would not notice."""
+        first = work.size // 2
+        headers = {"Range": f"bytes={first}-{first + work.span - 1}"}
+        address = system.endpoint + system.path("GET", _stored(work)[0])
+        answer = urllib3.request("GET", address, headers=headers, retries=False)
+        with self._body(work.size).open("rb") as file:
+            file.seek(first)
+            if answer.data != file.read(work.span):  # rclone sends it with 200
+                raise click.ClickException(f"{system.name} answered a range with {len(answer.data)} bytes, not with it")
 
     def _run(self, system: System, work: Work) -> Run:
         self._puts += 1
@@ -123,15 +160,27 @@ class Bench:
         if work.seconds:
             file = self._folder / "paths"
             file.write_text("\n".join(paths))
-            load = wrk(system.endpoint, work.method, file, work.clients, work.seconds, body)
+            span = (work.span, work.size) if work.span else None
+            load = wrk(
+                system.endpoint, work.method, file, work.clients, work.seconds, body, form=system.form, span=span
+            )
         else:
-            load = curl([system.endpoint + path for path in paths], body, work.clients)
+            load = curl(system.endpoint, paths, body, work.clients, form=system.form)
         if work.method == "PUT" and load.requests > len(paths):
             raise click.ClickException(f"{work.name}: {system.name} used up all {len(paths)} names")
         system.settle()
         everywhere = load.requests / (time.monotonic() - start)
         after = Usage.of(system.sessions)
-        return Run(load, everywhere, after.cpu - before.cpu, after.resident)
+        return Run(load, everywhere, after.cpu - before.cpu, after.resident, load.requests * work.moved)
+
+
+def _upload(http: urllib3.PoolManager, system: System, name: str, body: bytes) -> None:
+    if system.form:
+        answer = http.request("POST", system.endpoint + system.form, fields={"archivo": (name, body)})
+    else:
+        answer = http.request("PUT", system.endpoint + system.path("PUT", name), body=body)
+    if not 200 <= answer.status < 300:
+        raise click.ClickException(f"{system.name}: {answer.status} {answer.data[:200]!r}")
 
 
 def _stored(work: Work) -> Sequence[str]:
@@ -141,17 +190,19 @@ def _stored(work: Work) -> Sequence[str]:
 @click.command()
 @click.option("--rounds", default=3, show_default=True, help="how often each work is done on each system")
 @click.option("--only", default="", help="only work whose name contains this")
+@click.option("--huge", is_flag=True, help="1 GiB as well, which needs 15 GiB of disk for each round")
 @click.option("--json", "as_json", is_flag=True, help="one JSON document instead of the table")
-def main(rounds: int, only: str, as_json: bool) -> None:
-    """Compare Bóveda with one raw node and with rclone."""
+def main(rounds: int, only: str, huge: bool, as_json: bool) -> None:
+    """Compare Bóveda with one raw node, rclone, and the prototype's design."""
     missing = [tool for tool in ("wrk", "curl", RCLONE) if shutil.which(tool) is None]
     if missing:
         raise click.ClickException(
             f"not found: {', '.join(missing)} (wrk and curl: Debian; rclone: requirements/bench.txt)"
         )
-    work = [one for one in WORK if only.lower() in one.name.lower()]
+    all_work = WORK + HUGE if huge else WORK
+    work = [one for one in all_work if only.lower() in one.name.lower()]
     if not work:
-        raise click.UsageError(f"no work is called so; there is: {', '.join(one.name for one in WORK)}")
+        raise click.UsageError(f"no work is called so; there is: {', '.join(one.name for one in all_work)}")
     with (
         tempfile.TemporaryDirectory() as name,
         running_cluster(Path(name) / "home") as cluster,
@@ -175,11 +226,13 @@ def _show(runs: Mapping[str, Mapping[str, Sequence[Run]]], title: str) -> None:
         "system",
         "median /s",
         "least–most",
+        "MB/s",
         "all copies /s",
         "p50 ms",
         "p99 ms",
         "bad",
         "CPU s/1000",
+        "CPU s/GiB",
         "MiB",
     )
     for column in columns:
@@ -192,15 +245,17 @@ def _show(runs: Mapping[str, Mapping[str, Sequence[Run]]], title: str) -> None:
                 system,
                 f"{statistics.median(rates):,.1f}",
                 f"{min(rates):,.1f}–{max(rates):,.1f}",
+                f"{statistics.median(run.load.rate * run.moved / run.load.requests for run in of) / 1e6:,.1f}",
                 f"{statistics.median(run.everywhere for run in of):,.1f}",
                 f"{statistics.median(run.load.p50 for run in of):.1f}",
                 f"{statistics.median(run.load.p99 for run in of):.1f}",
                 str(sum(run.load.bad for run in of)),
                 f"{statistics.median(1000 * run.cpu / run.load.requests for run in of):.2f}",
+                f"{statistics.median(GIB * run.cpu / run.moved for run in of):.1f}",
                 f"{statistics.median(run.resident for run in of):.0f}",
             )
         table.add_section()
-    Console(width=150).print(table)
+    Console(width=170).print(table)
 
 
 if __name__ == "__main__":

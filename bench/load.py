@@ -42,9 +42,26 @@ def ab(requests: int, clients: int, *arguments: str) -> Load:
     return Load(requests, float(rate[1]), p50, p99, bad)
 
 
-def wrk(endpoint: str, method: str, paths: Path, clients: int, seconds: float, body: Path | None = None) -> Load:
-    """One thread of wrk over a file of paths, one a line, in order; so many connections."""
+def wrk(
+    endpoint: str,
+    method: str,
+    paths: Path,
+    clients: int,
+    seconds: float,
+    body: Path | None = None,
+    *,
+    form: str | None = None,
+    span: tuple[int, int] | None = None,
+) -> Load:
+    """One thread of wrk over a file of paths, one a line, in order; so many connections.
+
+    `form`: post bodies there as a form's file, named by the lines. `span`: ranges of so many bytes out of so many.
+    """
     environment = {**os.environ, "METHOD": method, "PATHS": str(paths)} | ({"BODY": str(body)} if body else {})
+    if form and body:
+        environment["FORM"] = form
+    if span:
+        environment["SPAN"] = f"{span[0]}/{span[1]}"
     script = str(Path(__file__).with_name("paths.lua"))
     command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds:g}s", "--timeout", "30s", "--latency", "-s", script, endpoint]
     text = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
@@ -64,20 +81,28 @@ def _milliseconds(text: str, percent: str) -> float:
     return float(match[1]) * _UNIT_MS[match[2]] if match else float("nan")
 
 
-def curl(urls: Sequence[str], body: Path | None = None, clients: int = 1) -> Load:
-    """One transfer after the other of each URL (a PUT of `body`, or a GET thrown away), by so many clients."""
+def curl(
+    endpoint: str, paths: Sequence[str], body: Path | None = None, clients: int = 1, *, form: str | None = None
+) -> Load:
+    """One transfer after the other of each path (a PUT of `body`, or a GET thrown away), by so many clients.
+
+    `form`: post the bodies there as a form's file, named by the paths.
+    """
+    if form and body:
+        requests = [(endpoint + form, ["-F", f"archivo=@{body};filename={path}"]) for path in paths]
+    else:
+        requests = [(endpoint + path, ["-T", str(body)] if body else []) for path in paths]
     start = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
-        ends = list(pool.map(lambda url: _transfer(url, body), urls))
+        ends = list(pool.map(lambda request: _transfer(*request), requests))
     elapsed = time.perf_counter() - start
     times = sorted(seconds * 1000 for seconds, _ in ends)
     bad = sum(1 for _, status in ends if not 200 <= status < 300)
     return Load(len(ends), len(ends) / elapsed, times[len(times) // 2], times[-1], bad)
 
 
-def _transfer(url: str, body: Path | None) -> tuple[float, int]:
+def _transfer(url: str, upload: Sequence[str]) -> tuple[float, int]:
     """Seconds and status."""
-    upload = ["-T", str(body)] if body is not None else []
     # The address is signed: it is handed over on standard input, where no other process sees it.
     command = ["curl", "-sS", "-o", os.devnull, "-w", "%{time_total} %{http_code}", "-H", "Expect:", *upload, "-K", "-"]
     done = subprocess.run(command, capture_output=True, text=True, input=f'url = "{url}"\n', check=False)

@@ -1,4 +1,4 @@
-"""The systems that are compared, on the same three nodes, and what they cost while they work."""
+"""The systems that are compared, on the same three nodes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -25,16 +24,18 @@ from bench.cluster import Running, free_port
 
 BUCKET = "bench"
 RCLONE = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "rclone"
-RCLONE_START_SECONDS = 20.0
-_TICKS = os.sysconf("SC_CLK_TCK")
-_MIB = 1 << 20
+START_SECONDS = 20.0
 
 
 class System(Protocol):
-    """`sessions`: the sessions whose processes are this system's, its nodes included."""
+    """`sessions`: the sessions whose processes are this system's, its nodes included.
+
+    `form`: where files are posted as a form's field `archivo`; then the path of a PUT is only the file's name.
+    """
 
     name: str
     endpoint: str
+    form: str | None
     sessions: Sequence[int]
 
     def path(self, method: str, name: str) -> str:
@@ -46,6 +47,8 @@ class System(Protocol):
 
 class Signed:
     """An S3 server that is asked with signed addresses."""
+
+    form: str | None = None
 
     def __init__(self, name: str, endpoint: str, keys: tuple[str, str], sessions: Sequence[int]) -> None:
         self.name = name
@@ -63,6 +66,8 @@ class Signed:
 
 
 class Boveda:
+    form: str | None = None
+
     def __init__(self, cluster: Running, write_copies: int, sessions: Sequence[int]) -> None:
         self._cluster = cluster
         self.name = f"boveda, write_copies {write_copies}"
@@ -81,6 +86,23 @@ class Boveda:
         self._cluster.wait_converged(poll=0.2)
 
 
+class Prototype:
+    """The prototype's design (`bench.prototype_server`)."""
+
+    name = "prototype"
+    form: str | None = "/cargar"
+
+    def __init__(self, endpoint: str, sessions: Sequence[int]) -> None:
+        self.endpoint = endpoint
+        self.sessions = sessions
+
+    def path(self, method: str, name: str) -> str:
+        return name if method == "PUT" else f"/descargar/{name}"
+
+    def settle(self) -> None:
+        """An answer says that every copy is there."""
+
+
 def raw_node(cluster: Running) -> Signed:
     """The cluster's first node, asked directly, in a bucket of its own."""
     node = cluster.nodes()[0]
@@ -89,14 +111,18 @@ def raw_node(cluster: Running) -> Signed:
 
 @contextmanager
 def systems(cluster: Running) -> Iterator[Sequence[System]]:
-    """One raw node, rclone over all three, and Bóveda with one, two and three copies before the answer."""
+    """One raw node; rclone and the prototype over all three; Bóveda with one, two, three copies before the answer."""
     nodes = cluster.nodes()
     keys = [_keys(Path(node["credentials"])) for node in nodes]
     all_of_it = [process["pid"] for process in cluster.describe()["processes"]]
-    with _rclone([node["endpoint"] for node in nodes], keys) as (endpoint, pair, pid):
+    with (
+        _rclone([node["endpoint"] for node in nodes], keys) as (endpoint, pair, pid),
+        running_prototype(cluster) as prototype,
+    ):
         yield [
             raw_node(cluster),
             Signed("rclone", endpoint, pair, [pid, *(node["pid"] for node in nodes)]),
+            prototype,
             *(Boveda(cluster, write_copies, all_of_it) for write_copies in (1, 2, 3)),
         ]
 
@@ -134,7 +160,10 @@ def _rclone(endpoints: Sequence[str], keys: Sequence[tuple[str, str]]) -> Iterat
     }
     environment |= {"RCLONE_AUTH_KEY": f'"{",".join(pair)}"', "RCLONE_CONFIG": os.devnull}
     process = subprocess.Popen(
-        [RCLONE, "serve", "s3", "--addr", f"127.0.0.1:{port}", "safe:"], env=environment, start_new_session=True
+        [RCLONE, "serve", "s3", "--addr", f"127.0.0.1:{port}", "safe:"],
+        env=environment,
+        stderr=subprocess.DEVNULL,  # a line for each client that wrk ends
+        start_new_session=True,
     )
     try:
         _wait_for(port, process)
@@ -144,38 +173,33 @@ def _rclone(endpoints: Sequence[str], keys: Sequence[tuple[str, str]]) -> Iterat
         process.wait(10)
 
 
+@contextmanager
+def running_prototype(cluster: Running) -> Iterator[Prototype]:
+    nodes, port = cluster.nodes(), free_port()
+    places = [(node["endpoint"].split("://")[1], *_keys(Path(node["credentials"]))) for node in nodes]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.prototype_server", str(port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,  # a line for each request
+        start_new_session=True,
+    )
+    try:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps({"nodes": places, "key": secrets.token_hex(16)}).encode())
+        process.stdin.close()
+        _wait_for(port, process)
+        yield Prototype(f"http://127.0.0.1:{port}", [process.pid, *(node["pid"] for node in nodes)])
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + RCLONE_START_SECONDS
+    end = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < end:
         with socket.socket() as one:
             if one.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
-    raise click.ClickException("rclone does not serve")
-
-
-# -- what they cost
-
-
-@dataclass(frozen=True)
-class Usage:
-    """CPU seconds so far, and MiB resident now, of all processes of some sessions."""
-
-    cpu: float
-    resident: float
-
-    @classmethod
-    def of(cls, sessions: Sequence[int]) -> Usage:
-        ticks = pages = 0
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                # Behind the name in parentheses: state, ppid, pgrp, session (3), …, utime (11), stime (12), rss (21).
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[3]) in sessions:
-                ticks += int(fields[11]) + int(fields[12])
-                pages += int(fields[21])
-        return cls(ticks / _TICKS, pages * os.sysconf("SC_PAGE_SIZE") / _MIB)
+    raise click.ClickException(f"{process.args!r} does not serve")
