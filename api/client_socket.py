@@ -105,6 +105,12 @@ class ClientSocket(socket.socket):
         self._sent = 0
         self.cut = False
 
+    def readable(self, seconds: float) -> bool:
+        """Whether there is something to read, the client's end included, within so many seconds."""
+        poller = select.poll()
+        poller.register(self, select.POLLIN)
+        return bool(poller.poll(seconds * 1000))
+
     def wait_to_receive(self, pace: Pace, seconds: float) -> None:
         """Until there is something to read; TimeoutError after so many seconds, or when the client is cut."""
         until = time.monotonic() + seconds

@@ -11,7 +11,6 @@ import contextlib
 import io
 import json
 import os
-import select
 import socket
 
 from gunicorn.http.errors import LimitRequestHeaders
@@ -98,9 +97,7 @@ class PacedUnreader(SocketUnreader):  # type: ignore[misc]
             if not self._patient:
                 return None
             self._patient = False
-            poller = select.poll()
-            poller.register(self.sock, select.POLLIN)
-            poller.poll(PATIENCE_SECONDS * 1000)
+            self.sock.readable(PATIENCE_SECONDS)
         return None
 
     # -- as gunicorn's parsers read

@@ -56,6 +56,7 @@ class Server:
         for name, value in {"threads": THREADS, "worker_connections": connections, "sendfile": False}.items():
             config.set(name, value)
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as gunicorn's own are
         self.port = self.listener.getsockname()[1]
         self.worker = Worker(0, os.getppid(), [self.listener], Loaded(), 30, config, Log(config))
         self.worker.idle_seconds = 1.0
@@ -271,3 +272,47 @@ def test_a_head_without_an_end_is_refused_before_it_fills_the_memory(server: Ser
             except OSError:
                 break
         assert sock.recv(100).startswith(b"HTTP/1.1 431")
+
+
+def ask_again(sock: socket.socket) -> None:
+    sock.sendall(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n0"):
+        piece = sock.recv(1 << 16)
+        assert piece, answer
+        answer += piece
+
+
+def test_a_thread_stays_with_a_client_that_goes_on_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    enqueue = server.worker.enqueue_req
+
+    def noted(conn: connection.Connection) -> None:
+        asked.append(conn)
+        enqueue(conn)
+
+    monkeypatch.setattr(server.worker, "enqueue_req", noted)
+    with server.connect() as sock:
+        for _ in range(50):
+            ask_again(sock)
+    assert len(asked) < 25, "each of them went over the main thread"
+
+
+def test_clients_that_never_stop_asking_leave_the_threads_to_others_in_turn(server: Server) -> None:
+    ending = threading.Event()
+    counts = [0] * (THREADS + 3)
+
+    def chat(number: int) -> None:
+        with server.connect() as sock:
+            while not ending.is_set():
+                ask_again(sock)
+                counts[number] += 1
+
+    clients = [threading.Thread(target=chat, args=(number,)) for number in range(len(counts))]
+    for client in clients:
+        client.start()
+    prompt(server)
+    ending.set()
+    for client in clients:
+        client.join(10)
+    assert min(counts) > max(counts) / 10, counts
