@@ -63,8 +63,10 @@ def configuration(socket_seconds: float) -> dict[str, Any]:
             "queue_order_strategy": "round_robin",
         },
         "worker_cancel_long_running_tasks_on_connection_loss": False,
+        # What Flower shows. That a task was sent would cost the sender a message more for each.
         "worker_send_task_events": True,
-        "task_send_sent_event": True,
+        "task_send_sent_event": False,
+        "worker_consumer": "workers.consumer:Consumer",
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
     }

@@ -1,0 +1,49 @@
+"""What a worker tells Flower goes in few messages, and all of it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from workers.consumer import EVENTS_SECONDS, Consumer
+
+
+class Hub:
+    """The event loop's timers, run by hand."""
+
+    def __init__(self) -> None:
+        self.due: list[tuple[float, Callable[..., Any]]] = []
+
+    def call_later(self, seconds: float, callback: Callable[..., Any]) -> None:
+        self.due.append((seconds, callback))
+
+    def run(self) -> None:
+        due, self.due = self.due, []
+        for _, callback in due:
+            callback()
+
+
+class Dispatcher:
+    def __init__(self) -> None:
+        self.flushes = 0
+
+    def flush(self) -> None:
+        self.flushes += 1
+
+
+def test_events_are_gathered_and_sent_once_a_moment() -> None:
+    consumer = Consumer.__new__(Consumer)
+    consumer.hub, consumer.event_dispatcher = Hub(), Dispatcher()
+    for round_number in (1, 2):
+        for _ in range(10):
+            consumer.on_send_event_buffered()
+        assert [seconds for seconds, _ in consumer.hub.due] == [EVENTS_SECONDS]
+        consumer.hub.run()
+        assert consumer.event_dispatcher.flushes == round_number
+
+
+def test_without_a_loop_there_is_nothing_to_gather() -> None:
+    consumer = Consumer.__new__(Consumer)
+    consumer.hub, consumer.event_dispatcher = None, Dispatcher()
+    consumer.on_send_event_buffered()
+    assert consumer.event_dispatcher.flushes == 0
