@@ -46,6 +46,7 @@ FAMILIES: Final[Mapping[str, Mapping[str, Lazy]]] = {
         "nodes": Lazy("cli.nodes", "nodes", "Show the storage nodes, or change one."),
         "jobs": Lazy("cli.jobs", "jobs", "Repairs, scrubs and other jobs: start, follow, cancel."),
         "dead-letters": Lazy("cli.dead_letters", "dead_letters", "Copies that are no longer tried by themselves."),
+        "bench": Lazy("cli.bench", "bench", "Measure uploads, downloads and deletes, and check them."),
         "drill": Lazy("cli.drill.command", "drill", "Break the embedded cluster on purpose, and watch it heal."),
         "keys": Lazy("cli.keys", "keys", "The keyring: make, list, check."),
         "config": Lazy("cli.config", "config", "Every setting, its value and its meaning."),

@@ -99,3 +99,12 @@ def test_status_and_nodes_tell_what_runs(cluster: Cluster) -> None:
 
 def test_accepting_a_node_nobody_knows_is_status_3(cluster: Cluster) -> None:
     assert cluster.boveda("nodes", "accept", "nobody").returncode == 3
+
+
+def test_the_bench_measures_finds_nothing_wrong_and_leaves_nothing(cluster: Cluster) -> None:
+    before = cluster.json("ls")
+    found = cluster.json("bench", "--seconds", "1", "--size", "20k", "--clients", "4")
+    for phase in ("put", "get", "delete"):
+        assert found[phase]["done"] > 0
+        assert (found[phase]["failed"], found[phase]["wrong"]) == (0, 0)
+    assert cluster.json("ls") == before
