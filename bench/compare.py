@@ -31,7 +31,7 @@ from rich.table import Table
 
 from bench.cluster import running_cluster
 from bench.load import Load, curl, wrk
-from bench.systems import RCLONE, System, systems
+from bench.systems import RCLONE, System, systems, upload
 from bench.usage import Usage
 
 MIB = 1 << 20
@@ -134,7 +134,7 @@ class Bench:
             for system in self._of(work):
                 for name in _stored(work):
                     if (system.name, name) not in self._there:
-                        _upload(http, system, name, body)
+                        upload(http, system, name, body)
                         self._there.add((system.name, name))
                 system.settle()
                 if work.span:
@@ -172,15 +172,6 @@ class Bench:
         everywhere = load.requests / (time.monotonic() - start)
         after = Usage.of(system.sessions)
         return Run(load, everywhere, after.cpu - before.cpu, after.resident, load.requests * work.moved)
-
-
-def _upload(http: urllib3.PoolManager, system: System, name: str, body: bytes) -> None:
-    if system.form:
-        answer = http.request("POST", system.endpoint + system.form, fields={"archivo": (name, body)})
-    else:
-        answer = http.request("PUT", system.endpoint + system.path("PUT", name), body=body)
-    if not 200 <= answer.status < 300:
-        raise click.ClickException(f"{system.name}: {answer.status} {answer.data[:200]!r}")
 
 
 def _stored(work: Work) -> Sequence[str]:

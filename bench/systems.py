@@ -10,11 +10,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import click
 import urllib3
@@ -73,14 +73,14 @@ class Boveda:
         self.name = f"boveda, write_copies {write_copies}"
         self.endpoint = cluster.url
         self.sessions = sessions
-        self._bucket = f"{BUCKET}{write_copies}"
+        self.bucket = f"{BUCKET}{write_copies}"
         body = json.dumps({"copies": 3, "write_copies": write_copies})
-        answer = urllib3.request("PUT", f"{cluster.url}/v1/buckets/{self._bucket}", body=body, retries=False)
+        answer = urllib3.request("PUT", f"{cluster.url}/v1/buckets/{self.bucket}", body=body, retries=False)
         if answer.status not in (200, 201):
             raise click.ClickException(f"no bucket: {answer.data.decode()}")
 
     def path(self, method: str, name: str) -> str:
-        return f"/v1/buckets/{self._bucket}/objects/{name}"
+        return f"/v1/buckets/{self.bucket}/objects/{name}"
 
     def settle(self) -> None:
         self._cluster.wait_converged(poll=0.2)
@@ -101,6 +101,21 @@ class Prototype:
 
     def settle(self) -> None:
         """An answer says that every copy is there."""
+
+
+def upload(http: urllib3.PoolManager, system: System, name: str, body: bytes) -> None:
+    if system.form:
+        answer = http.request("POST", system.endpoint + system.form, fields={"archivo": (name, body)})
+    else:
+        answer = http.request("PUT", system.endpoint + system.path("PUT", name), body=body)
+    if not 200 <= answer.status < 300:
+        raise click.ClickException(f"{system.name}: {answer.status} {answer.data[:200]!r}")
+
+
+def node_client(node: Mapping[str, Any]) -> Minio:
+    """A node of `Running.nodes`, asked directly."""
+    keys = _keys(Path(node["credentials"]))
+    return Minio(node["endpoint"].split("://")[1], *keys, secure=False, region="us-east-1")
 
 
 def raw_node(cluster: Running) -> Signed:
