@@ -1,7 +1,7 @@
 """A download that goes on where it broke off.
 
 1. Ask for the object; if a part of it is there, for the rest, `If-Range` its version: another one comes from its start.
-2. Write what comes. If the connection breaks or the store is away, wait (PAUSES) and go on from 1; every new byte
+2. Write what comes. If the connection breaks or the store is away, wait (`Backoff`) and go on from 1; every new byte
    begins the waits anew. The first request is sent once, as all others of this client: a store that is away is told of.
 3. Compare length and SHA-256 with what was announced. If they are wrong and an earlier run had left a part, that may be
    the reason: fetch the whole once more.
@@ -10,19 +10,17 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
 
 from urllib3.response import BaseHTTPResponse
 
 from cli.address import Address
+from cli.backoff import Backoff
 from cli.http import Client, Cut, Foreign, Refused, Unreachable
 from cli.part import Sink
 from cli.progress import Advance, Bars
 from cli.streams import WrongBytes, repr_digest, same_length
 
-PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0)  # seconds; with the last one over, the store stays away
-PASSING = (408, 429, 503, 504)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
@@ -57,18 +55,17 @@ class Download:
             self._fetch()
 
     def _fetch(self) -> None:
-        failures = 0
+        backoff = Backoff()
         while True:
             self._furthest = max(self._furthest, self._sink.count)
             try:
                 return self._check(self._go_on())
             except (Cut, Unreachable, Refused) as error:
                 if self._sink.count > self._furthest:
-                    failures = 0
-                if self._advance is None or failures == len(PAUSES) or not _passes(error):
+                    backoff.moved()
+                if self._advance is None:
                     raise
-            time.sleep(PAUSES[failures])
-            failures += 1
+                backoff.wait(error)
 
     def _go_on(self) -> Announced:
         sink = self._sink
@@ -113,7 +110,3 @@ class Download:
             same_length(name, sink.count, announced.size)
         if announced.sha256 is not None and announced.sha256 != sink.sha256.digest():
             raise WrongBytes(f"{name}: the SHA-256 of the bytes is not the one the API tells of")
-
-
-def _passes(error: Cut | Unreachable | Refused) -> bool:
-    return not isinstance(error, Refused) or error.status in PASSING

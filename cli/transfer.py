@@ -22,8 +22,9 @@ from typing import Any
 import click
 
 from cli.address import OBJECT, Address, parse
+from cli.backoff import PASSING
 from cli.command import ClientCommand
-from cli.download import PASSING, Download
+from cli.download import Download
 from cli.http import Client, Cut, Refused, Unreachable, connect
 from cli.output import columns, document, size
 from cli.part import Part, Stream

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cli import download
+from cli import backoff
 from cli.transfer import cat, get
 from tests.unit.cli.conftest import Run, Start
 from tests.unit.cli.stand_in import Reply, Request, StandIn, problem
@@ -58,7 +58,7 @@ class Store:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(backoff, "PAUSES", (0.0, 0.0, 0.0))
 
 
 def left() -> dict[str, int]:
