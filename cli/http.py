@@ -1,8 +1,8 @@
 """The one HTTP client of the command line: where the API is, who asks, and what an answer means.
 
 Every request is sent once: nothing is repeated or redirected behind the user's back, and whoever wants to try again
-does so on exit status 4 (but a download asks for its rest by itself: `cli/download.py`). Bodies stream in both
-directions and are never decoded: what was stored comes back.
+does so on exit status 4 (but what is large goes on by itself: `cli/download.py`, `cli/resumable.py`). Bodies stream in
+both directions and are never decoded: what was stored comes back.
 """
 
 from __future__ import annotations
@@ -132,7 +132,8 @@ class Client:
             return Unreachable(
                 f"no API answers at {self.url}; start it with `make up`, or set BOVEDA_URL to where it runs"
             )
-        done = "" if method in ("GET", "HEAD") else "; it may have been done: look before you repeat it"
+        # What a PATCH did, its upload's offset tells.
+        done = "" if method in ("GET", "HEAD", "PATCH") else "; it may have been done: look before you repeat it"
         if isinstance(error, ReadTimeoutError):
             return Unreachable(f"the API at {self.url} gave no answer within {ANSWER_TIMEOUT:.0f} s{done}")
         return Unreachable(f"the connection to {self.url} broke before an answer came{done}")

@@ -1,8 +1,9 @@
 """`put`, `get`, `cat`: objects in and out, streamed.
 
 put: 1. all files and names are looked at before anything is sent, 2. each file is one request, in order, with its
-length and SHA-256, which the API compares before it commits (a pipe's are not known before), 3. the size it says it
-stored is compared with what was read. The first failure ends the command; what was stored stays stored.
+length and SHA-256, which the API compares before it commits (a pipe's are not known before); a large one is several
+requests, which go on after a break (`cli/resumable.py`), 3. the size it says it stored is compared with what was read.
+The first failure ends the command; what was stored stays stored.
 get, cat: see `cli/download.py` and `cli/part.py`.
 """
 
@@ -14,13 +15,14 @@ import os
 import stat
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from cli import resumable
 from cli.address import OBJECT, Address, parse
 from cli.backoff import PASSING
 from cli.command import ClientCommand
@@ -29,7 +31,10 @@ from cli.http import Client, Cut, Refused, Unreachable, connect
 from cli.output import columns, document, size
 from cli.part import Part, Stream
 from cli.progress import Bars, bars
+from cli.resumable import ResumableUpload, Tell
+from cli.source import Source
 from cli.streams import LocalFile, Upload, sha256_of
+from cli.unfinished import Unfinished
 from common.errors import NotAllowed
 from common.objects import SPANISH_BUCKET
 
@@ -64,19 +69,21 @@ def put(
     """Store FILEs as objects; `-` is standard input.
 
     Without BUCKET/KEY a file keeps its name, in the bucket archivos. A BUCKET/KEY that ends in `/` is a prefix for the
-    files' names. An object that is there already is replaced.
+    files' names. An object that is there already is replaced. Files above 64 MiB go in pieces: what breaks off goes on
+    where it was, by itself, or when the same command is given again within a day.
     """
     items = plan(files, to)
     headers = {f"X-Meta-{name}": value for name, value in map(_meta, meta)}
     if write_copies is not None:
         headers["X-Write-Copies"] = str(write_copies)
     client = connect()
+    tell = _silent if as_json else _tell
     stored: list[Any] = []
     try:
         with bars(quiet=as_json) as progress:
             for item in items:
                 kind = content_type or _guess(item.address.key)
-                stored.append(_put(client, item, {**headers, "Content-Type": kind}, progress))
+                stored.append(_put(client, item, {**headers, "Content-Type": kind}, progress, tell))
     finally:
         _report(stored, as_json)
 
@@ -149,9 +156,13 @@ def _guess(key: str) -> str:
     return kind or "application/octet-stream"
 
 
-def _put(client: Client, item: Item, headers: dict[str, str], progress: Bars) -> Any:
+def _put(client: Client, item: Item, headers: dict[str, str], progress: Bars, tell: Tell) -> Any:
     with ExitStack() as stack:
         source, length = _open(item.file, stack)
+        if length is not None and length > resumable.LARGE:
+            file = Source(source, item.file)
+            noted = stack.enter_context(closing(Unfinished(client.url, str(item.address), item.file)))
+            return ResumableUpload(client, item.address, file, headers, noted, progress, tell).run()
         if length is not None:
             headers["Content-Length"] = str(length)
             headers["Repr-Digest"] = sha256_of(source)
@@ -175,7 +186,16 @@ def _open(file: str, stack: ExitStack) -> tuple[io.RawIOBase, int | None]:
 
 
 def _copies(stored: Any) -> str:
-    return f"{stored['copies']['stored']}/{stored['copies']['wanted']} copies"
+    """Nothing where it is not known: `ResumableUpload` may not have been allowed to look."""
+    return f"{stored['copies']['stored']}/{stored['copies']['wanted']} copies" if stored["copies"] else ""
+
+
+def _tell(line: str) -> None:
+    click.echo(f"boveda: {line}", err=True)
+
+
+def _silent(_line: str) -> None:
+    return None
 
 
 # -- get and cat

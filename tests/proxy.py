@@ -35,8 +35,8 @@ class _Fault:
 class Proxy:
     """Listens on a port of its own, which stays the same over every command.
 
-    `connections`: taken so far. `asked`: pieces from clients with `watched` in them, since the last command. `marked`:
-    set once `cut_at` has seen its mark (and, with `after`, the server has answered).
+    `connections`: taken so far. `sent`: bytes from clients so far. `asked`: pieces from clients with `watched` in them,
+    since the last command. `marked`: set once `cut_at` has seen its mark (and, with `after`, the server has answered).
     """
 
     def __init__(self, host: str, port: int, watched: bytes = b"") -> None:
@@ -49,6 +49,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
         self.connections = 0
+        self.sent = 0
         self.port = 0
         self._listen()
 
@@ -114,9 +115,9 @@ class Proxy:
             self.marked.clear()
 
     def note(self, data: bytes) -> None:
-        if self._watched in data:
-            with self._lock:
-                self.asked += 1
+        with self._lock:
+            self.sent += len(data)
+            self.asked += self._watched in data
 
     def _listen(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=64)

@@ -21,13 +21,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """`unread`: answer without reading the request's body. `cut`: announce all of the body, send so many bytes."""
+    """`unread`: answer without reading the request's body. `cut`: announce all of the body, send so many bytes.
+
+    `lost`: the connection ends without an answer.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     unread: bool = False
     cut: int | None = None
+    lost: bool = False
     hang: threading.Event | None = None
 
 
@@ -72,10 +76,13 @@ class StandIn:
     def serve(self, handler: BaseHTTPRequestHandler) -> None:
         request = Request(handler.command, handler.path, dict(handler.headers.items()), b"")
         reply = self.answer(request)
-        if not reply.unread:
+        if not reply.unread and _has_body(request):
             request = Request(request.method, request.path, request.headers, _body(handler))
             reply = self.answer(request)
         self.requests.append(request)
+        if reply.lost:
+            handler.close_connection = True
+            return
         handler.send_response(reply.status)
         for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
             handler.send_header(name, value)
@@ -85,6 +92,10 @@ class StandIn:
         if reply.hang is not None:
             reply.hang.wait(20)
         handler.close_connection = handler.close_connection or reply.unread or reply.cut is not None
+
+
+def _has_body(request: Request) -> bool:
+    return "Transfer-Encoding" in request.headers or request.headers.get("Content-Length", "0") != "0"
 
 
 def _body(handler: BaseHTTPRequestHandler) -> bytes:
