@@ -37,7 +37,7 @@ class Afterlife:
             over = (
                 select(versions.c.id)
                 .where(IS_UPLOADING, versions.c.active_until < now)
-                .order_by(versions.c.id)
+                .order_by(versions.c.active_until)
                 .limit(limit)
                 .with_for_update(skip_locked=True)
             )
@@ -54,18 +54,25 @@ class Afterlife:
 
     def doom_copies(self, doom_delay: float, limit: int = 1000) -> int:
         due = (
-            select(copies.c.id, copies.c.node_id)
+            select(copies.c.id)
             .select_from(
                 versions.join(blobs, blobs.c.version_id == versions.c.id).join(copies, copies.c.blob_id == blobs.c.id)
             )
             .where(IS_DOOMED_VERSION, copies.c.state != "doomed")
+            .order_by(versions.c.doomed_at)
             .limit(limit)
         )
 
         def work(connection: Connection) -> int:
             now = self._database.now(connection)
-            statement = due.where(versions.c.doomed_at <= now - doom_delay).order_by(copies.c.id)
-            rows = connection.execute(statement.with_for_update(of=copies)).all()
+            these = due.where(versions.c.doomed_at <= now - doom_delay)
+            statement = (
+                select(copies.c.id, copies.c.node_id)
+                .where(copies.c.id.in_(these), copies.c.state != "doomed")
+                .order_by(copies.c.id)
+                .with_for_update()
+            )
+            rows = connection.execute(statement).all()
             placed = [row.id for row in rows if row.node_id is not None]
             if len(placed) < len(rows):
                 nowhere = [row.id for row in rows if row.node_id is None]

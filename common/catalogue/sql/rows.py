@@ -149,7 +149,7 @@ def per_version(which: Any) -> Any:
         )
         .select_from(with_copies(blobs))
         .where(blobs.c.version_id.in_(which))
-        .group_by(blobs.c.id, blobs.c.version_id)
+        .group_by(blobs.c.version_id, blobs.c.number)  # not the id: SQLite would go through all blobs in that order
         .subquery()
     )
     return select(

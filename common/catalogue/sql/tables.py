@@ -107,6 +107,7 @@ objects = Table(
     Column("bucket_id", Id, ForeignKey("buckets.id"), primary_key=True),
     Column("key", Bytewise, primary_key=True),
     Column("version_id", Id, ForeignKey("versions.id"), nullable=False),
+    Index("ix_objects_version", "version_id"),  # for the foreign key: a version's deletion looks here
     sqlite_with_rowid=False,
 )
 

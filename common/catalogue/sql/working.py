@@ -132,7 +132,7 @@ _END_OTHERWISE = (
 )
 _LAPSED = (
     _CLAIMABLE.where(copies.c.lease_until < bindparam("now"))
-    .order_by(copies.c.id)
+    .order_by(copies.c.lease_until)
     .limit(bindparam("limit"))
     .with_for_update(of=copies, skip_locked=True)
 )
