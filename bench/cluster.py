@@ -57,11 +57,13 @@ def running_cluster(home: Path, node_kind: str = "auto", **settings: str) -> Ite
         "BOVEDA_FLOWER_PORT": str(flower_port),
         **settings,
     }
-    subprocess.run([*BOVEDA, "up", "--detach", "--node-kind", node_kind], check=True, env=environment)
+    subprocess.run(
+        [*BOVEDA, "up", "--detach", "--node-kind", node_kind], check=True, env=environment, stdout=sys.stderr
+    )
     try:
         yield Running(f"http://127.0.0.1:{port}", node_kind, environment)
     finally:
-        subprocess.run([*BOVEDA, "down", "--wipe", "--yes"], check=True, env=environment)
+        subprocess.run([*BOVEDA, "down", "--wipe", "--yes"], check=True, env=environment, stdout=sys.stderr)
 
 
 def free_port() -> int:

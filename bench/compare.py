@@ -15,27 +15,24 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
 import urllib3
-from rich.console import Console
-from rich.table import Table
 
 from bench.cluster import running_cluster
 from bench.load import Load, curl, wrk
+from bench.machine import machine
+from bench.report import GIB, compared
 from bench.systems import RCLONE, System, systems, upload
 from bench.usage import Usage
 
 MIB = 1 << 20
-GIB = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -99,18 +96,23 @@ class Bench:
         self._puts = 0
         self._there: set[tuple[str, str]] = set()
 
-    def measure(self, rounds: int, work: Sequence[Work]) -> Mapping[str, Mapping[str, Sequence[Run]]]:
-        """Runs by work and system."""
+    def measure(self, rounds: int, work: Sequence[Work], minutes: float) -> Mapping[str, Mapping[str, Sequence[Run]]]:
+        """Runs by work and system; no round begins that would not end within so many minutes, if it takes as long."""
         for one in work:
             self._body(one.size)
             if one.method == "GET":
                 self._store(one)
         result: dict[str, dict[str, list[Run]]] = {one.name: {} for one in work}
+        began, longest = time.monotonic(), 0.0
         for number in range(rounds):
+            started = time.monotonic()
+            if number and started - began + longest > minutes * 60:
+                break
             for one in work:
                 for system in self._of(one):
                     result[one.name].setdefault(system.name, []).append(self._run(system, one))
                 click.echo(f"round {number + 1} of {rounds}: {one.name}", err=True)
+            longest = max(longest, time.monotonic() - started)
         return result
 
     def _of(self, work: Work) -> Sequence[System]:
@@ -180,10 +182,12 @@ def _stored(work: Work) -> Sequence[str]:
 
 @click.command()
 @click.option("--rounds", default=3, show_default=True, help="how often each work is done on each system")
+@click.option("--minutes", default=60.0, show_default=True, help="no further round that would end later")
+@click.option("--seconds", type=float, help="of each load by wrk, instead of its own")
 @click.option("--only", default="", help="only work whose name contains this")
 @click.option("--huge", is_flag=True, help="1 GiB as well, which needs 15 GiB of disk for each round")
 @click.option("--json", "as_json", is_flag=True, help="one JSON document instead of the table")
-def main(rounds: int, only: str, huge: bool, as_json: bool) -> None:
+def main(rounds: int, minutes: float, seconds: float | None, only: str, huge: bool, as_json: bool) -> None:
     """Compare Bóveda with one raw node, rclone, and the prototype's design."""
     missing = [tool for tool in ("wrk", "curl", RCLONE) if shutil.which(tool) is None]
     if missing:
@@ -191,62 +195,28 @@ def main(rounds: int, only: str, huge: bool, as_json: bool) -> None:
             f"not found: {', '.join(missing)} (wrk and curl: Debian; rclone: requirements/bench.txt)"
         )
     all_work = WORK + HUGE if huge else WORK
-    work = [one for one in all_work if only.lower() in one.name.lower()]
+    work = [
+        replace(one, seconds=seconds) if seconds and one.seconds else one
+        for one in all_work
+        if only.lower() in one.name.lower()
+    ]
     if not work:
         raise click.UsageError(f"no work is called so; there is: {', '.join(one.name for one in all_work)}")
     with (
         tempfile.TemporaryDirectory() as name,
         running_cluster(Path(name) / "home") as cluster,
-        systems(cluster) as compared,
+        systems(cluster) as beside,
     ):
-        runs = Bench(Path(name), compared).measure(rounds, work)
-    machine = {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
+        runs = Bench(Path(name), beside).measure(rounds, work, minutes)
+    document = {
+        "machine": machine(),
+        "rounds": max(len(of) for by in runs.values() for of in by.values()),
+        "work": {name: {system: [asdict(run) for run in of] for system, of in by.items()} for name, by in runs.items()},
+    }
     if as_json:
-        document = {
-            name: {system: [asdict(run) for run in of] for system, of in by.items()} for name, by in runs.items()
-        }
-        click.echo(json.dumps({"machine": machine, "rounds": rounds, "work": document}, indent=2))
+        click.echo(json.dumps(document))
     else:
-        _show(runs, f"{rounds} rounds; {machine}")
-
-
-def _show(runs: Mapping[str, Mapping[str, Sequence[Run]]], title: str) -> None:
-    table = Table(title=title)
-    columns = (
-        "work",
-        "system",
-        "median /s",
-        "least–most",
-        "MB/s",
-        "all copies /s",
-        "p50 ms",
-        "p99 ms",
-        "bad",
-        "CPU s/1000",
-        "CPU s/GiB",
-        "MiB",
-    )
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("work", "system") else "right")
-    for work, by_system in runs.items():
-        for system, of in by_system.items():
-            rates = [run.load.rate for run in of]
-            table.add_row(
-                work,
-                system,
-                f"{statistics.median(rates):,.1f}",
-                f"{min(rates):,.1f}–{max(rates):,.1f}",
-                f"{statistics.median(run.load.rate * run.moved / run.load.requests for run in of) / 1e6:,.1f}",
-                f"{statistics.median(run.everywhere for run in of):,.1f}",
-                f"{statistics.median(run.load.p50 for run in of):.1f}",
-                f"{statistics.median(run.load.p99 for run in of):.1f}",
-                str(sum(run.load.bad for run in of)),
-                f"{statistics.median(1000 * run.cpu / run.load.requests for run in of):.2f}",
-                f"{statistics.median(GIB * run.cpu / run.moved for run in of):.1f}",
-                f"{statistics.median(run.resident for run in of):.0f}",
-            )
-        table.add_section()
-    Console(width=170).print(table)
+        compared(document).show()
 
 
 if __name__ == "__main__":

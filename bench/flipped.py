@@ -14,19 +14,16 @@ from __future__ import annotations
 import io
 import json
 import os
-import statistics
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import click
 import urllib3
 from minio import Minio
-from rich.console import Console
-from rich.table import Table
 
+from bench import report
 from bench.cluster import Running, running_cluster
 from bench.systems import System, node_client, systems, upload
 
@@ -151,31 +148,17 @@ def main(objects: int, as_json: bool) -> None:
                     outcome = result.setdefault(_words(size), {}).setdefault(system.name, Outcome())
                     bench.damage(system, f"damaged-{size}-{number}", os.urandom(size), outcome)
             click.echo(f"{_words(size)} is done", err=True)
+    document = {size: {name: asdict(of) for name, of in by.items()} for size, by in result.items()}
     if as_json:
-        click.echo(json.dumps({size: {name: asdict(of) for name, of in by.items()} for size, by in result.items()}))
+        click.echo(json.dumps(document))
     else:
-        _show(result)
+        report.flipped(document).show()
+    if any(of.wrong for name in result.values() for system, of in name.items() if system.startswith("boveda")):
+        raise click.ClickException("wrong bytes came out of Bóveda")
 
 
 def _words(size: int) -> str:
     return f"{size >> 20} MiB" if size >> 20 else f"{size >> 10} KiB"
-
-
-def _show(result: dict[str, dict[str, Outcome]]) -> None:
-    table = Table(title="one byte of one copy is damaged")
-    columns = ("size", "system", "reads", "right", "WRONG", "failed", "as it is, ms", "met the damage, ms", "later, ms")
-    for column in columns:
-        table.add_column(column, justify="left" if column in columns[:2] else "right")
-    for size, by_system in result.items():
-        for name, of in by_system.items():
-            counts = (of.right + of.wrong + of.failed, of.right, of.wrong, of.failed)
-            table.add_row(size, name, *map(str, counts), *map(_spread, (of.clean, of.first, of.later)))
-        table.add_section()
-    Console(width=150).print(table)
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.1f} ({min(values):.1f}–{max(values):.1f})"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The prototype's load lines against Bóveda, and the same work on one raw node, in one run.
+"""The prototype's load lines against Bóveda and against its own design, and the same work on one raw node, in one run.
 
     ab -n 1000 -c 10 -p body -T multipart/form-data… http://…/cargar        (a file of 16 KiB)
     ab -n 1000 -c 10 http://…/descargar/Actividad.txt
@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import statistics
 import sys
 import tempfile
 from dataclasses import asdict
@@ -21,13 +19,13 @@ from pathlib import Path
 
 import click
 import urllib3
-from rich.console import Console
-from rich.table import Table
 
 from bench.cluster import Running, running_cluster
 from bench.healing import Lag, copy_lag
 from bench.load import Load, ab, wrk
-from bench.systems import raw_node
+from bench.machine import machine
+from bench.report import loads
+from bench.systems import raw_node, running_prototype
 
 SIZE = 16 * 1024
 REQUESTS = 1000
@@ -73,7 +71,7 @@ def main(rounds: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(result, indent=2))
     else:
-        show(result)
+        loads(result).show()
     if any(load["bad"] for runs in result["loads"].values() for load in runs):  # type: ignore[attr-defined]
         sys.exit(1)
 
@@ -85,50 +83,35 @@ def measure(cluster: Running, folder: Path, rounds: int) -> dict[str, object]:
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="archivo"; filename="Actividad.txt"\r\n'
     form.write_bytes(head.encode() + b"Content-Type: text/plain\r\n\r\n" + content + f"\r\n--{BOUNDARY}--\r\n".encode())
     raw = RawNode(cluster, folder)
-    loads: dict[str, list[Load]] = {"cargar": [], "raw put": [], "descargar": [], "raw get": []}
-    for _ in range(rounds):
-        upload = ab(
-            REQUESTS,
-            CLIENTS,
-            "-p",
-            str(form),
-            "-T",
-            f"multipart/form-data; boundary={BOUNDARY}",
-            f"{cluster.url}/cargar",
-        )
-        loads["cargar"].append(upload)
-        cluster.wait_converged()
-        loads["raw put"].append(raw.put(raw_body))
-        loads["descargar"].append(ab(REQUESTS, CLIENTS, f"{cluster.url}/descargar/Actividad.txt"))
-        loads["raw get"].append(raw.get())
+    runs: dict[str, list[Load]] = {}
+    with running_prototype(cluster) as prototype:
+        endpoints = {"Bóveda": cluster.url, "prototype": prototype.endpoint}
+        for _ in range(rounds):
+            for name, url in endpoints.items():
+                runs.setdefault(f"{name}: cargar", []).append(_cargar(url, form))
+                cluster.wait_converged()
+            runs.setdefault("one raw node: put", []).append(raw.put(raw_body))
+            for name, url in endpoints.items():
+                runs.setdefault(f"{name}: descargar", []).append(_descargar(url))
+            runs.setdefault("one raw node: get", []).append(raw.get())
     cluster.wait_converged()
     lag = Lag.of(copy_lag(cluster.url, content, LAG_UPLOADS, LAG_RATE))
     return {
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
+        "machine": machine(),
         "node_kind": cluster.node_kind,
-        "loads": {name: [asdict(load) for load in runs] for name, runs in loads.items()},
+        "loads": {name: [asdict(load) for load in of] for name, of in runs.items()},
         "copy_lag_ms": asdict(lag),
     }
 
 
-def show(result: dict[str, object]) -> None:
-    console = Console()
-    table = Table(title=f"16 KiB, {CLIENTS} clients; nodes: {result['node_kind']}; {result['machine']}")
-    for column in ("load", "median /s", "least–most /s", "p50 ms", "p99 ms", "bad answers"):
-        table.add_column(column, justify="left" if column == "load" else "right")
-    for name, runs in result["loads"].items():  # type: ignore[attr-defined]
-        rates = [run["rate"] for run in runs]
-        table.add_row(
-            name,
-            f"{statistics.median(rates):,.0f}",
-            f"{min(rates):,.0f}–{max(rates):,.0f}",
-            f"{statistics.median(run['p50'] for run in runs):.1f}",
-            f"{statistics.median(run['p99'] for run in runs):.1f}",
-            str(sum(run["bad"] for run in runs)),
-        )
-    console.print(table)
-    lag = result["copy_lag_ms"]
-    console.print(
-        f"copy lag at {LAG_RATE:.0f} uploads/s over {lag['uploads']} uploads: "  # type: ignore[index]
-        f"p50 {lag['p50']:.0f} ms, p99 {lag['p99']:.0f} ms, most {lag['most']:.0f} ms"  # type: ignore[index]
-    )
+def _cargar(url: str, form: Path) -> Load:
+    kind = f"multipart/form-data; boundary={BOUNDARY}"
+    return ab(REQUESTS, CLIENTS, "-p", str(form), "-T", kind, f"{url}/cargar")
+
+
+def _descargar(url: str) -> Load:
+    return ab(REQUESTS, CLIENTS, f"{url}/descargar/Actividad.txt")
+
+
+if __name__ == "__main__":
+    main()
