@@ -56,12 +56,9 @@ lint: $(STAMP) ## format, ruff, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) ## the load suite (needs ab, wrk and curl), and how fast copies heal
+bench: $(STAMP) ## measure everything, into docs/results (half an hour; needs ab, wrk and curl); ARGS=--quick
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --quiet --require-hashes -r requirements/bench.txt
-	@$(BIN)/python -m bench.compare
 	@$(BIN)/python -m bench $(ARGS)
-	@$(BIN)/python -m bench.healing all
-	@$(BIN)/python -m bench.scrubbing
 
 minio: ## build the MinIO server into Go's own bin folder, where `boveda up` finds it
 	@PATH="$$PATH:/usr/local/go/bin:/usr/lib/go/bin"; \
