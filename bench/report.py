@@ -6,8 +6,9 @@ Everything is made from the JSON documents that the parts print, so a report can
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class Table:
     def markdown(self) -> str:
         rule = [" --- " if number < self.words else " ---: " for number in range(len(self.header))]
         lines = [_line(self.header), f"|{'|'.join(rule)}|", *map(_line, self.rows)]
-        return f"{self.title}\n\n" + "\n".join(lines) + "\n"
+        return (f"{self.title}\n\n" if self.title else "") + "\n".join(lines) + "\n"
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -60,13 +61,13 @@ def compared(document: Mapping[str, Any]) -> Table:
                     work,
                     system,
                     spread([load["rate"] for load in loads]),
-                    _median(run["load"]["rate"] * run["moved"] / run["load"]["requests"] / 1e6 for run in runs),
+                    _median(_each(run["load"]["rate"] * run["moved"], run["load"]["requests"]) / 1e6 for run in runs),
                     _median(run["everywhere"] for run in runs),
                     _median(load["p50"] for load in loads),
                     _median(load["p99"] for load in loads),
                     str(sum(load["bad"] for load in loads)),
-                    _median((1000 * run["cpu"] / run["load"]["requests"] for run in runs), 2),
-                    _median(GIB * run["cpu"] / run["moved"] for run in runs),
+                    _median((1000 * _each(run["cpu"], run["load"]["requests"]) for run in runs), 2),
+                    _median(GIB * _each(run["cpu"], run["moved"]) for run in runs),
                     _median((run["resident"] for run in runs), 0),
                 )
             )
@@ -75,8 +76,14 @@ def compared(document: Mapping[str, Any]) -> Table:
     return Table(f"{document['rounds']} rounds; {_words(document['machine'])}", (*header, *costs), rows, 2)
 
 
-def _median(values: Any, digits: int = 1) -> str:
-    return f"{statistics.median(values):,.{digits}f}"
+def _each(value: float, count: int) -> float:
+    """Not a number where not one request ended in the time."""
+    return value / count if count else nan
+
+
+def _median(values: Iterable[float], digits: int = 1) -> str:
+    known = [value for value in values if not isnan(value)]
+    return f"{statistics.median(known):,.{digits}f}" if known else "–"
 
 
 def _words(of: Mapping[str, object]) -> str:

@@ -24,6 +24,15 @@ def test_a_comparison_has_the_median_and_what_it_costs() -> None:
     assert found["CPU s per GiB"] == "3.1"
 
 
+def test_a_run_in_which_nothing_ended_in_time_has_no_figures() -> None:
+    load = {"requests": 0, "rate": 0.0, "p50": float("nan"), "p99": float("nan"), "bad": 0}
+    runs = [{"load": load, "everywhere": 0.0, "cpu": 1.0, "resident": 700.0, "moved": 0}]
+    table = compared({"rounds": 1, "machine": {}, "work": {"GET 64k of 64M": {"prototype": runs}}})
+    found = dict(zip(table.header, table.rows[0], strict=True))
+    assert [found[name] for name in ("MB/s", "p50 ms", "CPU s per 1000", "CPU s per GiB")] == ["–"] * 4
+    assert found["a second: median (least–most)"] == "0.0 (0.0–0.0)"
+
+
 def test_wrong_bytes_have_a_column_of_their_own() -> None:
     outcome = {"right": 5, "wrong": 2, "failed": 1, "clean": [1.0], "first": [9.0], "later": [1.0, 2.0, 3.0]}
     table = flipped({"1 MiB": {"boveda": outcome}})
