@@ -20,7 +20,7 @@ SIZE = 48 * MIB
 NAME = "largo"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def content(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("largo")
     data = os.urandom(SIZE)
