@@ -1,11 +1,13 @@
-"""The scrub job: every copy in a scope is read now, as fast as one thread does it. It finds, and never repairs.
+"""The scrub job: every copy in a scope is read now, by one thread that works half of the time. It finds, and never
+repairs.
 
 For each page of blobs, in order of (bucket, key, number):
 1. Read every copy on the scope's nodes. Right: verified. Absent or wrong where it should be stored: suspect, and a
    worker is sent to look at it; unless it is a dry run, which only counts.
 2. Checkpoint: what was verified, then report and cursor.
 
-A second thread would find little more in a second, and clients beside it would wait for a core.
+Clients beside it wait for its cores and the node's: so it rests behind each copy for as long as that took to read.
+Without, a job reads twice as fast, and the p99 of reads beside it on two cores is three times what it is without a job.
 
 Then, where the scope is whole nodes, those are listed: old names without a row are orphans.
 """
@@ -30,6 +32,8 @@ from workers.names import Listing
 from workers.scope import Position, Range, position
 
 PAGE_BLOBS: Final = 32
+REST: Final = 1.0
+"""Seconds of rest for each second of reading."""
 
 
 @dataclass
@@ -97,7 +101,9 @@ class ScrubJob:
         right: list[tuple[int, int]] = []
         since = self._catalogue.now()  # a copy that is stored from now on was not proven by what is read here
         for copy in (copy for copies in blobs for copy in copies if copy.node_id in within.nodes):
+            began = time.monotonic()
             finding = self._looks(copy.node_id, copy.blob)
+            time.sleep(REST * (time.monotonic() - began))
             report.found[finding.kind] += 1
             if finding.kind == GOOD:
                 report.bytes += copy.blob.cipher_length
