@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from common.settings import Settings
+from tests.unit.api.tus import Tus
 from tests.unit.api.world import ApiWorld, prepare
 
 MakeApi = Callable[..., ApiWorld]
@@ -54,3 +55,8 @@ def shared(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     api = _make(prepared, tmp_path_factory.mktemp("shared"), [], time)
     yield api
     api.close()
+
+
+@pytest.fixture
+def tus(api: ApiWorld) -> Tus:
+    return Tus(api.client)

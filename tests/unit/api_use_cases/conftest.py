@@ -16,7 +16,7 @@ from common.catalogue.sql import SqlCatalogue, open_catalogue
 from common.catalogue.sql.tables import cluster, metadata
 from common.objects import MIB
 from common.settings import Settings
-from tests.unit.api_use_cases.world import World
+from tests.unit.api_use_cases.world import World, content
 
 MakeWorld = Callable[..., World]
 
@@ -54,3 +54,11 @@ def _empty(connection: Connection) -> None:
 @pytest.fixture
 def world(make_world: MakeWorld) -> World:
     return make_world()
+
+
+@pytest.fixture
+def wide(make_world: Callable[..., World]) -> World:
+    """Blobs of four chunks, and an object of two blobs on all three nodes."""
+    world = make_world(blob_size=4 * MIB)
+    world.put(content(6 * MIB + 9), write_copies=3)
+    return world

@@ -1,161 +1,22 @@
-"""The nodes of a process over stores in memory and a catalogue whose rows the test can change or take away."""
+"""Which nodes a process uses: who they are, whether they live, and what others saw of them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
 import pytest
 
-from common.acceptance import accept
 from common.blobstore.base import Deadline, foreground
 from common.blobstore.health import Identity
 from common.blobstore.memory import MemoryStore
 from common.catalogue import base as catalogue
-from common.errors import CatalogueUnavailable, ConfigurationError, Conflict, NodeBusy, NodeReadOnly, Unavailable
+from common.errors import ConfigurationError, NodeBusy, NodeReadOnly
 from common.nodes import Nodes, unnoticed
-from common.objects import IDENTITY_NAME, Node, NodeHealth, NodeMode, NodeSpec
+from common.objects import IDENTITY_NAME, Node, NodeHealth, NodeMode
 from common.settings import Settings
-
-INTERVAL = 0.05
-
-
-class Rows:
-    """The part of the catalogue that `Nodes` uses, as two plain dicts. `away`: the database cannot be reached."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, Node] = {}
-        self.verdicts: dict[str, tuple[NodeHealth, float | None, str | None]] = {}
-        self.holder = ""
-        self.away = False
-        self.stored = 0
-        self.doubted_since: list[float | None] = []
-
-    def add(self, name: str, **changes: object) -> str:
-        spec = NodeSpec(name, f"http://{name}", "bucket", name)
-        node = Node(
-            name,
-            spec,
-            NodeMode.ACTIVE,
-            None,
-            True,
-            "new",
-            0,
-            NodeHealth.SUSPECT,
-            since=0.0,
-            last_seen=None,
-            last_error=None,
-        )
-        self.rows[name] = replace(node, **changes)  # type: ignore[arg-type]
-        return name
-
-    def all(self) -> Sequence[Node]:
-        self._reach()
-        return list(self.rows.values())
-
-    def cluster(self) -> tuple[str, str]:
-        return "cluster", "generation"
-
-    def write_health(self, verdicts: Mapping[str, tuple[NodeHealth, float | None, str | None]], owner: str) -> bool:
-        self._reach()
-        if owner != self.holder:
-            return False
-        self.verdicts |= verdicts
-        return True
-
-    def set_identity(self, node_id: str, identity: str, epoch: int) -> None:
-        self._reach()
-        row = self.rows[node_id]
-        self.rows[node_id] = replace(row, identity=identity, epoch=max(epoch, row.epoch))
-
-    def taken_in(self, node_id: str, epoch: int) -> None:
-        self.set_identity(node_id, "known", epoch)
-
-    def set_writable(self, node_id: str, writable: bool) -> None:
-        self._reach()
-        self.rows[node_id] = replace(self.rows[node_id], writable=writable)
-
-    def end_pause(self, node_id: str, until: float) -> bool:
-        self._reach()
-        row = self.rows[node_id]
-        if row.mode is not NodeMode.PAUSED or row.mode_until != until:
-            return False
-        self.rows[node_id] = replace(row, mode=NodeMode.ACTIVE, mode_until=None)
-        return True
-
-    def set_mode(self, name: str, mode: str, until: float | None) -> Node:
-        self.rows[name] = replace(self.rows[name], mode=NodeMode(mode), mode_until=until)
-        return self.rows[name]
-
-    def doubt(self, node_id: str, since: float | None = None, limit: int = 1000) -> int:
-        self._reach()
-        if self.rows[node_id].identity == "foreign":
-            self.doubted_since.append(since)
-        page, self.stored = min(limit, self.stored), max(0, self.stored - limit)
-        return page
-
-    def acquire(self, name: str, owner: str, seconds: float) -> bool:
-        self._reach()
-        self.holder = self.holder or owner
-        return self.holder == owner
-
-    def release(self, name: str, owner: str) -> None:
-        if self.holder == owner:
-            self.holder = ""
-
-    def _reach(self) -> None:
-        if self.away:
-            raise CatalogueUnavailable("the database is away")
-
-
-class Stage:
-    """Rows, a store in memory for each, and processes that see them."""
-
-    def __init__(self) -> None:
-        self.rows = Rows()
-        self.stores: dict[str, MemoryStore] = {}
-        self.started: list[Nodes] = []
-
-    def node(self, name: str, **changes: object) -> MemoryStore:
-        self.rows.add(name, **changes)
-        self.stores[name] = MemoryStore(created=False)
-        return self.stores[name]
-
-    def process(self, owner: str = "one", interval: float = INTERVAL) -> Nodes:
-        rows = cast(catalogue.Nodes, self.rows)
-        nodes = Nodes(rows, self.rows, Settings(probe_interval=interval), owner, lambda node: self.stores[node.id])
-        self.started.append(nodes)
-        nodes.start()
-        return nodes
-
-    def identity(self, name: str) -> Identity | None:
-        data = self.stores[name].blobs.get(IDENTITY_NAME)
-        return None if data is None else Identity.decode(data[0])
-
-
-@pytest.fixture
-def stage() -> Iterator[Stage]:
-    stage = Stage()
-    yield stage
-    for nodes in stage.started:
-        nodes.stop()
-
-
-def wait(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not come to that in time"
-        time.sleep(0.005)
-
-
-def becomes(nodes: Nodes, name: str, health: NodeHealth) -> None:
-    wait(lambda: nodes.all()[name].health is health)
-
-
-def names(nodes: Nodes) -> list[str]:
-    return sorted(candidate.id for candidate in nodes.candidates())
+from tests.unit.nodes.stage import INTERVAL, Stage, becomes, names, wait
 
 
 def test_new_nodes_get_their_identity_and_serve_when_start_returns(stage: Stage) -> None:
@@ -450,91 +311,3 @@ def test_a_node_whose_credentials_are_not_there_is_shown_down_and_comes_with_the
     assert "credentials" in (nodes.all()["a"].last_error or "")
     stage.stores["a"] = MemoryStore()
     wait(lambda: names(nodes) == ["a"])
-
-
-def foreign(stage: Stage, present: Identity | None) -> MemoryStore:
-    store = stage.node("a", identity="foreign", epoch=3)
-    if present is not None:
-        store.created, store.blobs[IDENTITY_NAME] = True, (present.encode(), 0.0)
-    return store
-
-
-@pytest.mark.parametrize(
-    "present",
-    [None, Identity("cluster", "a", "generation", 1), Identity("cluster", "a", "older", 9)],
-    ids=["wiped", "old disk", "before a restore"],
-)
-def test_accepting_writes_the_identity_anew_and_doubts_every_stored_copy(
-    stage: Stage, present: Identity | None
-) -> None:
-    store = foreign(stage, present)
-    stage.rows.stored = 2500
-    assert accept(stage.rows.rows["a"], store, cast(catalogue.Nodes, stage.rows)) == 2500
-    identity = stage.identity("a")
-    assert identity is not None
-    assert (identity.generation, identity.epoch > 3) == ("generation", True)
-    assert stage.rows.rows["a"].identity == "known"
-
-
-def test_an_acceptance_that_breaks_off_leaves_the_node_foreign(stage: Stage) -> None:
-    store = foreign(stage, None)
-    stage.rows.stored, stage.rows.away = 2500, True
-    with pytest.raises(CatalogueUnavailable):
-        accept(stage.rows.rows["a"], store, cast(catalogue.Nodes, stage.rows))
-    assert stage.identity("a") is None
-    assert stage.rows.rows["a"].identity == "foreign"
-
-
-def test_an_acceptance_that_takes_too_long_is_gone_on_with_by_the_next_call(stage: Stage) -> None:
-    store = foreign(stage, None)
-    stage.rows.stored = 2500
-    rows = cast(catalogue.Nodes, stage.rows)
-    with pytest.raises(Unavailable):
-        accept(stage.rows.rows["a"], store, rows, patience=-1)
-    assert (stage.rows.stored, stage.rows.rows["a"].identity, stage.identity("a")) == (1500, "foreign", None)
-    assert accept(stage.rows.rows["a"], store, rows) == 1500
-    assert stage.rows.rows["a"].identity == "known"
-
-
-def test_a_healthy_node_is_not_accepted_anew(stage: Stage) -> None:
-    stage.node("a")
-    nodes = stage.process()
-    stage.rows.stored = 10
-    with pytest.raises(Conflict, match="not foreign"):
-        nodes.accept("a")
-    assert stage.rows.stored == 10
-
-
-def test_a_node_that_another_process_has_just_seen_as_foreign_is_accepted_by_this_one(stage: Stage) -> None:
-    stage.node("a")
-    nodes = stage.process(interval=3600)
-    assert nodes.all()["a"].health is NodeHealth.UP
-    stage.rows.rows["a"] = replace(stage.rows.rows["a"], identity="foreign", health=NodeHealth.FOREIGN)
-    nodes.accept("a")
-    assert stage.rows.rows["a"].identity == "known"
-
-
-def test_the_identity_of_another_node_is_not_accepted(stage: Stage) -> None:
-    store = foreign(stage, Identity("cluster", "b", "generation", 3))
-    with pytest.raises(Conflict, match="another node"):
-        accept(stage.rows.rows["a"], store, cast(catalogue.Nodes, stage.rows))
-    assert stage.rows.rows["a"].identity == "foreign"
-
-
-@pytest.mark.parametrize("fault", ["down", "full", "refuses"])
-def test_a_node_that_refuses_writes_is_not_accepted(stage: Stage, fault: str) -> None:
-    store = foreign(stage, None)
-    setattr(store.faults, fault, True)
-    with pytest.raises(Conflict, match="restart"):
-        accept(stage.rows.rows["a"], store, cast(catalogue.Nodes, stage.rows))
-    assert stage.rows.rows["a"].identity == "foreign"
-
-
-def test_an_accepted_node_serves_again(stage: Stage) -> None:
-    store = stage.node("a")
-    nodes = stage.process()
-    store.wipe()
-    wait(lambda: nodes.all()["a"].identity == "foreign")
-    nodes.accept("a")
-    wait(lambda: names(nodes) == ["a"])
-    becomes(nodes, "a", NodeHealth.UP)

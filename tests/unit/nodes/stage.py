@@ -1,0 +1,146 @@
+"""The nodes of a process over stores in memory and a catalogue whose rows the test can change or take away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import cast
+
+from common.blobstore.health import Identity
+from common.blobstore.memory import MemoryStore
+from common.catalogue import base as catalogue
+from common.errors import CatalogueUnavailable
+from common.nodes import Nodes
+from common.objects import IDENTITY_NAME, Node, NodeHealth, NodeMode, NodeSpec
+from common.settings import Settings
+
+INTERVAL = 0.05
+
+
+class Rows:
+    """The part of the catalogue that `Nodes` uses, as two plain dicts. `away`: the database cannot be reached."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Node] = {}
+        self.verdicts: dict[str, tuple[NodeHealth, float | None, str | None]] = {}
+        self.holder = ""
+        self.away = False
+        self.stored = 0
+        self.doubted_since: list[float | None] = []
+
+    def add(self, name: str, **changes: object) -> str:
+        spec = NodeSpec(name, f"http://{name}", "bucket", name)
+        node = Node(
+            name,
+            spec,
+            NodeMode.ACTIVE,
+            None,
+            True,
+            "new",
+            0,
+            NodeHealth.SUSPECT,
+            since=0.0,
+            last_seen=None,
+            last_error=None,
+        )
+        self.rows[name] = replace(node, **changes)  # type: ignore[arg-type]
+        return name
+
+    def all(self) -> Sequence[Node]:
+        self._reach()
+        return list(self.rows.values())
+
+    def cluster(self) -> tuple[str, str]:
+        return "cluster", "generation"
+
+    def write_health(self, verdicts: Mapping[str, tuple[NodeHealth, float | None, str | None]], owner: str) -> bool:
+        self._reach()
+        if owner != self.holder:
+            return False
+        self.verdicts |= verdicts
+        return True
+
+    def set_identity(self, node_id: str, identity: str, epoch: int) -> None:
+        self._reach()
+        row = self.rows[node_id]
+        self.rows[node_id] = replace(row, identity=identity, epoch=max(epoch, row.epoch))
+
+    def taken_in(self, node_id: str, epoch: int) -> None:
+        self.set_identity(node_id, "known", epoch)
+
+    def set_writable(self, node_id: str, writable: bool) -> None:
+        self._reach()
+        self.rows[node_id] = replace(self.rows[node_id], writable=writable)
+
+    def end_pause(self, node_id: str, until: float) -> bool:
+        self._reach()
+        row = self.rows[node_id]
+        if row.mode is not NodeMode.PAUSED or row.mode_until != until:
+            return False
+        self.rows[node_id] = replace(row, mode=NodeMode.ACTIVE, mode_until=None)
+        return True
+
+    def set_mode(self, name: str, mode: str, until: float | None) -> Node:
+        self.rows[name] = replace(self.rows[name], mode=NodeMode(mode), mode_until=until)
+        return self.rows[name]
+
+    def doubt(self, node_id: str, since: float | None = None, limit: int = 1000) -> int:
+        self._reach()
+        if self.rows[node_id].identity == "foreign":
+            self.doubted_since.append(since)
+        page, self.stored = min(limit, self.stored), max(0, self.stored - limit)
+        return page
+
+    def acquire(self, name: str, owner: str, seconds: float) -> bool:
+        self._reach()
+        self.holder = self.holder or owner
+        return self.holder == owner
+
+    def release(self, name: str, owner: str) -> None:
+        if self.holder == owner:
+            self.holder = ""
+
+    def _reach(self) -> None:
+        if self.away:
+            raise CatalogueUnavailable("the database is away")
+
+
+class Stage:
+    """Rows, a store in memory for each, and processes that see them."""
+
+    def __init__(self) -> None:
+        self.rows = Rows()
+        self.stores: dict[str, MemoryStore] = {}
+        self.started: list[Nodes] = []
+
+    def node(self, name: str, **changes: object) -> MemoryStore:
+        self.rows.add(name, **changes)
+        self.stores[name] = MemoryStore(created=False)
+        return self.stores[name]
+
+    def process(self, owner: str = "one", interval: float = INTERVAL) -> Nodes:
+        rows = cast(catalogue.Nodes, self.rows)
+        nodes = Nodes(rows, self.rows, Settings(probe_interval=interval), owner, lambda node: self.stores[node.id])
+        self.started.append(nodes)
+        nodes.start()
+        return nodes
+
+    def identity(self, name: str) -> Identity | None:
+        data = self.stores[name].blobs.get(IDENTITY_NAME)
+        return None if data is None else Identity.decode(data[0])
+
+
+def wait(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not come to that in time"
+        time.sleep(0.005)
+
+
+def becomes(nodes: Nodes, name: str, health: NodeHealth) -> None:
+    wait(lambda: nodes.all()[name].health is health)
+
+
+def names(nodes: Nodes) -> list[str]:
+    return sorted(candidate.id for candidate in nodes.candidates())
