@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,14 +26,6 @@ def content(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> bytes
     (folder / NAME).write_bytes(data)
     assert cluster.boveda("put", NAME, cwd=folder).returncode == 0
     return data
-
-
-@pytest.fixture
-def proxy(cluster: Cluster) -> Iterator[Proxy]:
-    """Between the client and the API."""
-    proxy = Proxy("127.0.0.1", int(cluster.url.rpartition(":")[2]))
-    yield proxy
-    proxy.close()
 
 
 def begin(proxy: Proxy, cluster: Cluster, folder: Path) -> subprocess.Popen[bytes]:

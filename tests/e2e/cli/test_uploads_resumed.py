@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,14 +30,6 @@ def digest(tmp_path: Path) -> str:
             out.write(piece)
             sha256.update(piece)
     return sha256.hexdigest()
-
-
-@pytest.fixture
-def proxy(cluster: Cluster) -> Iterator[Proxy]:
-    """Between the client and the API."""
-    proxy = Proxy("127.0.0.1", int(cluster.url.rpartition(":")[2]))
-    yield proxy
-    proxy.close()
 
 
 def begin(proxy: Proxy, cluster: Cluster, folder: Path) -> subprocess.Popen[bytes]:
