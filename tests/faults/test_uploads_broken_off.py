@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from api.connection import AHEAD_BYTES
 from tests.cluster import Cluster, wait
 from tests.faults.bare_upload import Upload
 
@@ -96,10 +97,11 @@ def test_an_empty_object_is_an_object(cluster: Cluster) -> None:
 
 def test_a_small_upload_slower_than_orphans_are_spared_is_refused_and_a_long_one_is_kept(cluster: Cluster) -> None:
     """The blob of a small upload has no row while its body comes; it may not be committed once it may be reclaimed."""
-    bodies = {"slow-small": os.urandom(100_000), "slow-long": os.urandom(17 * MIB)}
+    bodies = {"slow-small": os.urandom(400_000), "slow-long": os.urandom(17 * MIB)}
+    sent = {"slow-small": 2 * AHEAD_BYTES, "slow-long": 16 * MIB}  # of both, as much as begins the upload
     uploads = {key: Upload(cluster, key, len(body)) for key, body in bodies.items()}
-    uploads["slow-long"].send(bodies["slow-long"][: 16 * MIB])
-    sent = {"slow-small": 0, "slow-long": 16 * MIB}
+    for key, upload in uploads.items():
+        upload.send(bodies[key][: sent[key]])
     began = time.monotonic()
     while time.monotonic() - began < GRACE / 2 + 1:
         for key, upload in uploads.items():
