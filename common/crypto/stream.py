@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from hmac import compare_digest
+from hmac import digest as hmac_digest
 
 from Crypto.Cipher import AES
-from Crypto.Hash import HMAC, SHA512
 
 from common.errors import IntegrityError
 
@@ -30,19 +30,21 @@ HEADER = SALT + COMMITMENT
 TAG = 16
 CHUNKS_MAX = 1 << 38  # by the specification: further chunks would wear the key out
 _NONCE = 12
+_HASH_BYTES = 64  # SHA-512's
 
 
 def hkdf_expand(key: bytes, info: bytes, length: int) -> bytes:
     """`length` bytes by RFC 5869, 2.3, with SHA-512; ValueError above its 255 blocks.
 
-    Written here because PyCryptodome offers only extract and expand together.
+    Written here because PyCryptodome offers only extract and expand together, over the standard library's HMAC, which
+    takes a tenth of the time.
     """
-    count = -(-length // SHA512.digest_size)
+    count = -(-length // _HASH_BYTES)
     if count > 255:
         raise ValueError("HKDF-Expand gives at most 255 blocks")
     block = output = b""
     for counter in range(1, count + 1):
-        block = HMAC.new(key, block + info + bytes([counter]), SHA512).digest()
+        block = hmac_digest(key, block + info + bytes([counter]), "sha512")
         output += block
     return output[:length]
 
