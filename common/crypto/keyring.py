@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from time import monotonic
@@ -18,8 +18,9 @@ from typing import Protocol
 
 from pydantic import SecretBytes
 
-from common.crypto import sealedfile, siv
+from common.crypto import sealedfile
 from common.crypto.fields import fields
+from common.crypto.siv import Siv
 from common.errors import IntegrityError, KeyringError, KeysUnavailable
 from common.objects import new_id
 
@@ -54,12 +55,16 @@ class Kek:
     id: str
     created_at: float
     key: SecretBytes
+    _siv: Siv = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_siv", Siv(self.key))
 
     def wrap(self, dek: bytes, context: bytes) -> bytes:
-        return siv.seal(self.key, dek, fields(self.id, context))
+        return self._siv.seal(dek, fields(self.id, context))
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
-        return siv.unseal(self.key, wrapped, fields(self.id, context))
+        return self._siv.unseal(wrapped, fields(self.id, context))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ import pytest
 from pydantic import SecretBytes
 
 from common.crypto import keyring as ring
-from common.crypto import sealedfile, siv
+from common.crypto import sealedfile
 from common.crypto.envelope import dek_context, upload_context
 from common.crypto.keyring import FileKeyring, Kek, Keyring, new_kek, read_keyring, write_keyring
 from common.crypto.sealedfile import Cost
+from common.crypto.siv import Siv
 from common.errors import IntegrityError, KeyringError, KeysUnavailable
 
 CHEAP = Cost(n=1 << 4)
@@ -270,7 +271,7 @@ def test_the_self_test_notices_a_key_that_does_not_work(monkeypatch: pytest.Monk
     kek = new_kek(1)
     keyring = Keyring(kek.id, {kek.id: kek})
     ring.check(keyring)
-    monkeypatch.setattr(siv, "unseal", lambda *_: os.urandom(32))
+    monkeypatch.setattr(Siv, "unseal", lambda *_: os.urandom(32))
     with pytest.raises(KeyringError, match=kek.id):
         ring.check(keyring)
 
