@@ -6,7 +6,8 @@
 1. Objects of one blob and three copies are written straight into both catalogues, as rows: all stored and verified, so
    nobody has work with them. Nothing lies on the nodes; the scrub's worker, which would notice, is stopped.
 2. In each round each cluster takes uploads and gives out downloads (wrk, 16 KiB, 8 clients), and lists pages of a
-   thousand keys at the beginning, amid and at the end. Uploads go amid the rows.
+   thousand keys at the beginning, amid and at the end; then what operators look at: status, nodes, a bucket's totals.
+   Uploads go amid the rows.
 3. A hundred thousand keys are listed page by page; and each cluster is left alone, to see what it costs at rest.
 """
 
@@ -44,6 +45,7 @@ PAGES = 15
 LISTED = 100_000
 BATCH = 4000  # a fraction of a second: whoever keeps the writer's lock for long is taken for hung
 FEW = 2 * PAGE
+OVERVIEWS = ("/v1/status", "/v1/nodes", "/v1/buckets/{bucket}")
 
 
 @dataclass(frozen=True)
@@ -145,13 +147,10 @@ class Bench:
             for where, after in (("first", ""), ("middle", _key(one.rows // 2)), ("last", _key(one.rows - PAGE - 1))):
                 for _ in range(PAGES):
                     self._note(f"{where} page, ms", one, _page(one, after)[1])
-        for what in ("status", "nodes"):
-            for one in self._clusters:
-                started = time.perf_counter()
-                answer = urllib3.request("GET", f"{one.cluster.url}/v1/{what}", retries=False)
-                if answer.status != 200:
-                    raise click.ClickException(f"/v1/{what} answered {answer.status}")
-                self._note(f"/v1/{what}, ms", one, (time.perf_counter() - started) * 1000)
+        for what in OVERVIEWS:
+            for _ in range(PAGES):
+                for one in self._clusters:
+                    self._note(f"{what}, ms", one, _overview(one, what))
 
     def rest(self, seconds: float) -> None:
         for one in self._clusters:
@@ -188,6 +187,15 @@ def _page(one: Filled, after: str) -> tuple[str | None, float]:
     if len(document["objects"]) != PAGE and document["next"] is not None:
         raise click.ClickException(f"a page has {len(document['objects'])} keys")
     return document["next"], took
+
+
+def _overview(one: Filled, what: str) -> float:
+    """Milliseconds."""
+    started = time.perf_counter()
+    answer = urllib3.request("GET", one.cluster.url + what.format(bucket=one.bucket.bucket), retries=False)
+    if answer.status != 200:
+        raise click.ClickException(f"{what} answered {answer.status}")
+    return (time.perf_counter() - started) * 1000
 
 
 def list_all(one: Filled, keys: int) -> float:

@@ -13,6 +13,7 @@ the others, and its error is raised at the end.
 7. Open jobs whose worker is gone are published again.
 8. What nodes that came back are still owed is looked at, to be shown (`returns`).
 9. Nodes are sent for to be scrubbed and reclaimed, when that is due; tombstones that are a day old are dropped.
+10. What writers noted of the totals is folded.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ class Sweep:
             self._rounds.scrub,
             self._rounds.reclaim,
             self._unbury,
+            self._fold_totals,
         )
 
     def _in_time(self) -> bool:
@@ -139,6 +141,9 @@ class Sweep:
 
     def _unbury(self) -> None:
         self._repeat(self._rounds.unbury, TOMBSTONES)
+
+    def _fold_totals(self) -> None:
+        self._repeat(lambda: self._catalogue.fold_totals(500), 500)
 
     def _repeat(self, step: Callable[[], int], limit: int) -> None:
         while step() >= limit and self._in_time():

@@ -101,7 +101,8 @@ class Buckets(Protocol):
 
     def all(self) -> Sequence[Bucket]: ...
 
-    def totals(self, bucket_id: str) -> Totals: ...
+    def totals(self, bucket_id: str) -> Totals:
+        """Of current objects. Exact; costs the same at any size."""
 
     def delete(self, name: str) -> None:
         """Free the name; uploads in progress into it are doomed. Conflict unless it has no current object."""
@@ -188,7 +189,7 @@ class Nodes(Protocol):
         """
 
     def totals(self) -> Mapping[str, NodeTotals]:
-        """By node id."""
+        """By node id. Exact; costs the same at any size."""
 
     def write_health(self, verdicts: Mapping[str, tuple[NodeHealth, float | None, str | None]], owner: str) -> bool:
         """The holder of the `health` lease writes (health, last_seen, last_error); False if `owner` lost the lease.
@@ -357,5 +358,8 @@ class Catalogue(Protocol):
     def ready(self) -> None: ...
 
     def status(self) -> StatusCounts: ...
+
+    def fold_totals(self, limit: int = 500) -> int:
+        """Add up what writers noted beside the totals, `limit` rows of each table; how many. No total changes."""
 
     def close(self) -> None: ...

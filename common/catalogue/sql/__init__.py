@@ -8,7 +8,7 @@ from collections.abc import Callable
 from sqlalchemy import select
 
 from common.catalogue.base import StatusCounts
-from common.catalogue.sql import status
+from common.catalogue.sql import status, totals
 from common.catalogue.sql.access import SqlKeks, SqlLeases, SqlTokens
 from common.catalogue.sql.afterlife import Afterlife
 from common.catalogue.sql.buckets import SqlBuckets
@@ -62,6 +62,9 @@ class SqlCatalogue:
 
     def status(self) -> StatusCounts:
         return status.status(self.database)
+
+    def fold_totals(self, limit: int = 500) -> int:
+        return totals.fold(self.database, limit)
 
     def close(self) -> None:
         self.database.close()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from common.catalogue.base import Totals
+from common.catalogue.sql import totals
 from common.catalogue.sql.database import Database, unseen
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.tables import buckets, objects, versions
@@ -16,11 +17,6 @@ from common.objects import Bucket, new_id
 _COLUMNS = (buckets.c.id, buckets.c.name, buckets.c.copies, buckets.c.write_copies, buckets.c.created_at)
 _BY_NAME = select(*_COLUMNS).where(buckets.c.name == bindparam("name"))
 _ALL = select(*_COLUMNS).where(buckets.c.name.is_not(None)).order_by(buckets.c.name)
-_TOTALS = (
-    select(func.count(), func.coalesce(func.sum(versions.c.size), 0))
-    .select_from(objects.join(versions, versions.c.id == objects.c.version_id))
-    .where(objects.c.bucket_id == bindparam("bucket"))
-)
 
 
 def _bucket(row: AnyRow) -> Bucket:
@@ -73,11 +69,7 @@ class SqlBuckets:
         return self._database.read(lambda connection: [_bucket(row) for row in connection.execute(_ALL)])
 
     def totals(self, bucket_id: str) -> Totals:
-        def work(connection: Connection) -> Totals:
-            count, size = connection.execute(_TOTALS, {"bucket": bucket_id}).one()
-            return Totals(count, int(size))
-
-        return self._database.read(work)
+        return self._database.read(lambda connection: totals.of_bucket(connection, bucket_id))
 
     def delete(self, name: str) -> None:
         def work(connection: Connection) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, func, insert, select, update
+from sqlalchemy import Connection, Select, case, insert, select, update
 from sqlalchemy.exc import IntegrityError as Taken
 
 from common.catalogue.base import NodeTotals
+from common.catalogue.sql import totals
 from common.catalogue.sql.database import Database, unseen
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.scrubs import hold_reclaim, restart, trust_generation
@@ -91,23 +92,7 @@ class SqlNodes:
             raise Conflict("an endpoint and bucket can belong to one node only") from None
 
     def totals(self) -> Mapping[str, NodeTotals]:
-        held = copies.c.state.in_(("stored", "suspect"))
-        statement = (
-            select(
-                copies.c.node_id,
-                func.sum(case((held, 1), else_=0)),
-                func.sum(case((held, blobs.c.cipher_length), else_=0)),
-                func.sum(case((copies.c.state == "missing", 1), else_=0)),
-            )
-            .select_from(copies.join(blobs, blobs.c.id == copies.c.blob_id))
-            .where(copies.c.node_id.is_not(None))
-            .group_by(copies.c.node_id)
-        )
-        return self._database.read(
-            lambda connection: {
-                row[0]: NodeTotals(int(row[1]), int(row[2]), int(row[3])) for row in connection.execute(statement)
-            }
-        )
+        return self._database.read(totals.of_nodes)
 
     def write_health(self, verdicts: Mapping[str, tuple[NodeHealth, float | None, str | None]], owner: str) -> bool:
         def work(connection: Connection) -> bool:

@@ -7,10 +7,10 @@ from collections import Counter
 from sqlalchemy import Connection, func, or_, select, union
 
 from common.catalogue.base import StatusCounts
-from common.catalogue.sql import rows
+from common.catalogue.sql import rows, totals
 from common.catalogue.sql.database import Database
 from common.catalogue.sql.jobs import OPEN
-from common.catalogue.sql.tables import IS_WAITING, blobs, copies, jobs, node_health, nodes, objects, versions
+from common.catalogue.sql.tables import IS_WAITING, blobs, copies, jobs, node_health, nodes, versions
 from common.objects import ObjectState, Protection
 
 _BAD_NODES = (
@@ -50,7 +50,7 @@ _DEAD = select(func.count(), func.min(copies.c.dead_at)).where(
 def status(database: Database) -> StatusCounts:
     def work(connection: Connection) -> StatusCounts:
         now = database.now(connection)
-        total = connection.execute(select(func.count()).select_from(objects)).scalar_one()
+        total = totals.objects_in_all(connection)
         states: Counter[ObjectState] = Counter()
         oldest: float | None = None
         for wanted, good, live, readable, harmed, count, created in connection.execute(_classes):

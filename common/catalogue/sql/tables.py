@@ -278,6 +278,28 @@ scrubs = Table(
     Column("updated_at", Double, nullable=False),
 )
 
+# Kept by triggers, summed over the slots: see `totals`.
+node_totals = Table(
+    "node_totals",
+    metadata,
+    Column("node_id", Id, primary_key=True),
+    Column("slot", BigInteger, primary_key=True),
+    Column("copies", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("missing", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+bucket_totals = Table(
+    "bucket_totals",
+    metadata,
+    Column("bucket_id", Id, primary_key=True),
+    Column("slot", BigInteger, primary_key=True),
+    Column("objects", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 
 # Written as literals, so that both databases see that the partial indexes apply.
 IS_WAITING = copies.c.state != literal_column("'stored'")
