@@ -18,6 +18,7 @@ from api.store_metrics import StoreMetrics
 from common import telemetry
 from common.catalogue.base import StatusCounts
 from common.errors import CatalogueUnavailable, Unavailable
+from common.objects import rfc3339
 
 blueprint = Blueprint("health", __name__)
 
@@ -70,6 +71,7 @@ def status() -> Response:
             "objects": dict(counts.objects),
             "copies": _copies(counts),
             "oldest_unprotected": counts.oldest_unprotected,
+            "counted_at": rfc3339(counts.counted_at),
             "queues": looked.depths,
             "dead_letters": counts.dead_letters,
             "jobs_open": counts.jobs_open,

@@ -219,12 +219,14 @@ class Alert(Document):
 
 
 class Status(Document):
-    """`queues` is null while the queue cannot be asked; `oldest_unprotected` is an age in seconds."""
+    """`queues` is null while the queue cannot be asked; `oldest_unprotected` is an age in seconds. It and `objects` are
+    as of `counted_at`, which is now unless a node of a large store is down; the rest is of now."""
 
     nodes: dict[str, int]
     objects: dict[str, int]
     copies: dict[str, int]
     oldest_unprotected: float | None
+    counted_at: str
     queues: dict[str, int] | None
     dead_letters: int
     jobs_open: int

@@ -60,7 +60,7 @@ def _look(client: Client) -> tuple[Any, Sequence[Any]]:
 def _show(found: Any, nodes: Sequence[Any]) -> None:
     sections: dict[str, Sequence[Sequence[object]]] = {
         "Nodes": rows_of(nodes),
-        "Objects": list(found["objects"].items()),
+        "Objects": [*found["objects"].items(), ("as of", found["counted_at"])],
         "Work": _work_rows(found),
         "Alerts": [(alert["name"], alert["since"], alert["detail"]) for alert in found["alerts"]],
     }

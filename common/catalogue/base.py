@@ -76,7 +76,8 @@ class NodeTotals:
 @dataclass(frozen=True, slots=True)
 class StatusCounts:
     """objects: how many in each shown state. oldest_unprotected: age in seconds of the oldest one not protected.
-    dead_letters: those nobody acknowledged; dead_since: when the oldest of them became one.
+    dead_letters: those nobody acknowledged; dead_since: when the oldest of them became one. counted_at: when the
+    objects were counted; the rest is of now.
     """
 
     objects: Mapping[str, int]
@@ -87,6 +88,7 @@ class StatusCounts:
     dead_letters: int
     dead_since: float | None
     jobs_open: int
+    counted_at: float
 
 
 class Buckets(Protocol):
@@ -357,7 +359,8 @@ class Catalogue(Protocol):
 
     def ready(self) -> None: ...
 
-    def status(self) -> StatusCounts: ...
+    def status(self, kept: StatusCounts | None = None) -> StatusCounts:
+        """With `kept`, objects are not counted again: that may be dear while a node is down."""
 
     def fold_totals(self, limit: int = 500) -> int:
         """Add up what writers noted beside the totals, `limit` rows of each table; how many. No total changes."""

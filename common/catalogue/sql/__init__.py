@@ -60,8 +60,8 @@ class SqlCatalogue:
         if self.database.read(lambda connection: connection.execute(select(cluster.c.id)).first()) is None:
             raise CatalogueUnavailable("the catalogue is empty: run the migration")
 
-    def status(self) -> StatusCounts:
-        return status.status(self.database)
+    def status(self, kept: StatusCounts | None = None) -> StatusCounts:
+        return status.status(self.database, kept)
 
     def fold_totals(self, limit: int = 500) -> int:
         return totals.fold(self.database, limit)

@@ -1,8 +1,9 @@
-"""Counts over the whole catalogue. Cheap while little is wrong: what is fully stored is only counted."""
+"""Counts over the whole catalogue. Cheap while little is wrong: what is fully stored is not looked at."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from sqlalchemy import Connection, func, or_, select, union
 
@@ -47,31 +48,41 @@ _DEAD = select(func.count(), func.min(copies.c.dead_at)).where(
 )
 
 
-def status(database: Database) -> StatusCounts:
+def status(database: Database, kept: StatusCounts | None) -> StatusCounts:
     def work(connection: Connection) -> StatusCounts:
         now = database.now(connection)
-        total = totals.objects_in_all(connection)
-        states: Counter[ObjectState] = Counter()
-        oldest: float | None = None
-        for wanted, good, live, readable, harmed, count, created in connection.execute(_classes):
-            state = Protection(wanted, min(good, wanted), min(live, wanted), readable, bool(harmed)).state
-            states[state] += count
-            if state is not ObjectState.PROTECTED:
-                oldest = created if oldest is None else min(oldest, created)
-        states[ObjectState.PROTECTED] += max(0, total - sum(states.values()))
+        objects, oldest, at = (
+            (kept.objects, kept.oldest_unprotected, kept.counted_at) if kept else _objects(connection, now)
+        )
         waiting: dict[str, int] = dict(connection.execute(_WAITING).all())
         dead, dead_since = connection.execute(_DEAD).one()
         return StatusCounts(
-            objects={state.value: states.get(state, 0) for state in ObjectState},
+            objects=objects,
             copies_missing=waiting.get("missing", 0),
             copies_suspect=waiting.get("suspect", 0),
             copies_doomed=waiting.get("doomed", 0),
-            oldest_unprotected=None if oldest is None else max(0.0, now - oldest),
+            oldest_unprotected=oldest,
             dead_letters=dead,
             dead_since=dead_since,
             jobs_open=connection.execute(
                 select(func.count()).select_from(jobs).where(jobs.c.state.in_(OPEN))
             ).scalar_one(),
+            counted_at=at,
         )
 
     return database.read(work)
+
+
+def _objects(connection: Connection, now: float) -> tuple[Mapping[str, int], float | None, float]:
+    """How many are in each state, the age of the oldest that is not protected, and when that was so."""
+    total = totals.objects_in_all(connection)
+    states: Counter[ObjectState] = Counter()
+    oldest: float | None = None
+    for wanted, good, live, readable, harmed, count, created in connection.execute(_classes):
+        state = Protection(wanted, min(good, wanted), min(live, wanted), readable, bool(harmed)).state
+        states[state] += count
+        if state is not ObjectState.PROTECTED:
+            oldest = created if oldest is None else min(oldest, created)
+    states[ObjectState.PROTECTED] += max(0, total - sum(states.values()))
+    age = None if oldest is None else max(0.0, now - oldest)
+    return {state.value: states.get(state, 0) for state in ObjectState}, age, now

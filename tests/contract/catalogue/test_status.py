@@ -25,3 +25,13 @@ def test_counting_with_a_node_down_looks_each_version_up_and_goes_through_no_tab
         event.remove(database.engine, "before_cursor_execute", note)
     (classes,) = [statement for statement in statements if "GROUP BY versions.wanted" in statement]
     assert "objects" not in classes
+
+
+def test_without_counting_objects_again_the_rest_is_of_now(stage: Stage) -> None:
+    stage.put("a")
+    before = stage.catalogue.status()
+    assert (before.objects["replicating"], before.copies_missing) == (1, 2)
+    stage.put("b")
+    after = stage.catalogue.status(before)
+    assert (after.objects, after.counted_at, after.copies_missing) == (before.objects, before.counted_at, 4)
+    assert stage.catalogue.status().counted_at > before.counted_at

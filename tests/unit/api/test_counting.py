@@ -3,25 +3,54 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 
-from api.counting import Counts
+from api.counting import SHOWN_SECONDS, Counts
 from common.catalogue.base import StatusCounts
+from common.errors import CatalogueUnavailable
+from tests.unit.workers.rig import until
 
 
 class Counting:
-    """A catalogue whose count takes so many seconds of a clock set by hand."""
+    """A catalogue whose count takes so many seconds of a clock set by hand. `made`: counts of objects, shown as
+    `dead_letters`; `asked`: also those without them, shown as missing copies."""
 
     def __init__(self, takes: float) -> None:
         self.takes = takes
         self.time = 100.0
-        self.made = 0
+        self.made = self.asked = 0
+        self.entered, self.go = threading.Event(), threading.Event()
+        self.go.set()
+        self.fails = False
 
-    def __call__(self) -> StatusCounts:
+    def __call__(self, kept: StatusCounts | None) -> StatusCounts:
+        self.asked += 1
+        if kept is not None:
+            return self._counts(kept.dead_letters)
+        self.entered.set()
+        assert self.go.wait(5)
+        if self.fails:
+            raise CatalogueUnavailable("away")
         self.time += self.takes
         self.made += 1
-        return StatusCounts({}, self.made, 0, 0, None, 0, None, 0)
+        return self._counts(self.made)
+
+    def _counts(self, made: int) -> StatusCounts:
+        return StatusCounts({}, self.asked, 0, 0, None, made, None, 0, self.time)
+
+    def stand(self) -> None:
+        """From now on a count of objects does not end before `go`."""
+        self.entered.clear()
+        self.go.clear()
+
+
+@pytest.fixture
+def counting() -> Iterator[Counting]:
+    counting = Counting(1.0)
+    yield counting
+    counting.go.set()
 
 
 @pytest.mark.parametrize(
@@ -36,28 +65,53 @@ class Counting:
 )
 def test_a_count_is_kept_for_five_times_what_it_took_if_it_was_dear(takes: float, after: float, fresh: bool) -> None:
     counting = Counting(takes)
-    counts = Counts(counting, lambda: counting.time)
-    assert counts.now().copies_missing == 1
+    counts = Counts(counting, lambda: counting.time, patience=5)
+    assert counts.now().dead_letters == 1
     counting.time += after
-    assert counts.now().copies_missing == (2 if fresh else 1)
+    later = counts.now()
+    assert later.dead_letters == (2 if fresh else 1)
+    assert later.copies_missing == 2, "what is cheap is never kept"
 
 
-def test_who_asks_while_it_is_counted_waits_for_that_count() -> None:
-    entered, go = threading.Event(), threading.Event()
-    counting = Counting(1.0)
-
-    def slow() -> StatusCounts:
-        entered.set()
-        assert go.wait(5)
-        return counting()
-
-    counts = Counts(slow, lambda: counting.time)
+def test_who_asks_while_it_is_counted_waits_for_that_count(counting: Counting) -> None:
+    counting.stand()
+    counts = Counts(counting, lambda: counting.time, patience=0.01)
     found: list[StatusCounts] = []
     threads = [threading.Thread(target=lambda: found.append(counts.now())) for _ in range(4)]
     for thread in threads:
         thread.start()
-    assert entered.wait(5)
-    go.set()
+    assert counting.entered.wait(5)
+    counting.go.set()
     for thread in threads:
         thread.join(5)
-    assert ([one.copies_missing for one in found], counting.made) == ([1] * 4, 1)
+    assert ([one.dead_letters for one in found], counting.made) == ([1] * 4, 1)
+
+
+def test_nobody_waits_long_for_a_count_that_there_is_an_older_one_of(counting: Counting) -> None:
+    counting.takes = 0.1
+    counts = Counts(counting, lambda: counting.time, patience=0.01)
+    assert counts.now().dead_letters == 1
+    counting.stand()
+    assert [counts.now().dead_letters for _ in range(3)] == [1, 1, 1]
+    assert counting.made == 1
+    counting.go.set()
+    until(lambda: counts.now().dead_letters > 1)
+
+
+def test_counts_from_long_ago_are_not_shown(counting: Counting) -> None:
+    counts = Counts(counting, lambda: counting.time, patience=0.01)
+    counts.now()
+    counting.time += SHOWN_SECONDS + 1
+    counting.stand()
+    threading.Timer(0.1, counting.go.set).start()
+    assert counts.now().dead_letters == 2
+
+
+def test_a_count_that_fails_is_told_and_tried_again(counting: Counting) -> None:
+    counts = Counts(counting, lambda: counting.time)
+    counting.fails = True
+    for _ in range(2):
+        with pytest.raises(CatalogueUnavailable):
+            counts.now()
+    counting.fails = False
+    assert counts.now().dead_letters == 1

@@ -16,7 +16,7 @@ from common.scrubbing import Reclaimed, Scrub
 from tests.unit.api.world import MemoryKeys
 
 WELL = Looked({"replicate": 1}, None, None, None)
-NOTHING = StatusCounts({}, 0, 0, 0, None, 0, None, 0)
+NOTHING = StatusCounts({}, 0, 0, 0, None, 0, None, 0, 0.0)
 
 
 class Queue(MemoryQueue):

@@ -14,6 +14,7 @@ from tests.unit.cli.stand_in import Reply, Request, StandIn, document
 STATUS: dict[str, Any] = {
     "nodes": {"up": 2, "down": 1}, "objects": {"protected": 5, "degraded": 1},
     "copies": {"missing": 2, "suspect": 0, "doomed": 0}, "oldest_unprotected": 3725.4, "queues": {"replicate": 9},
+    "counted_at": "2026-01-31T12:00:00Z",
     "dead_letters": 0, "jobs_open": 0, "alerts": [],
 }  # fmt: skip
 NODES: list[dict[str, Any]] = [
@@ -36,6 +37,7 @@ def test_status_tells_of_nodes_objects_work_and_alerts(run: Run, api: StandIn) -
         "draining",
         "it was cut",
         "protected",
+        "2026-01-31T12:00:00Z",
         "1 h 2 min",
         "copies missing",
         "queue replicate",
