@@ -1,18 +1,36 @@
-"""Put the blobs of a body that has several, one behind the other, sealing the next while this one is put.
+"""Put the blobs of a body on nodes, one behind the other, receiving and sealing the next while this one is put.
 
-Per blob: 1. write its row and wanted copies, with what is known of the one before · 2. put it; if a second buffer and
-a spare thread are free, seal the next one meanwhile, else after · 3. note where it landed.
+Per blob: 1. write its row and wanted copies · 2. put it · 3. write, or note, where it landed. If a second buffer and a
+spare thread are free, that thread does all three, and this one seals the next blob meanwhile; else it comes after.
+
+A blob is begun once the one before has landed, so they land in their order. If one does not, what was sealed ahead is
+dropped; if the body fails, the one on its way still lands.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Protocol
+
 from api.buffers import Buffer, BufferPool
-from api.placing import Placing, WritableNodes, nodes_for, wanted_nodes
+from api.placing import WritableNodes, nodes_for, place, wanted_nodes
 from api.receiving import Receiver
 from api.sealing import Sealed
 from api.spare import SpareThreads
 from api.upload import Upload
-from api.upload_row import UploadRow
+from common.objects import Blob, CopyState, NewBlob, Placed
+
+
+class Row(Protocol):
+    """What the catalogue is told of each blob: by one thread at a time, which may be another than the receiver's."""
+
+    def add_blob(self, new: NewBlob) -> None:
+        """Before its put: the blob with all its wanted copies, which are missing."""
+
+    def landed(self, blob: Blob, node_ids: Sequence[str]) -> None:
+        """It is on those nodes, enough of them."""
 
 
 class LongBody:
@@ -25,7 +43,7 @@ class LongBody:
         buffers: BufferPool,
         receiver: Receiver,
         upload: Upload,
-        row: UploadRow,
+        row: Row,
     ) -> None:
         self._nodes = nodes
         self._spare = spare
@@ -41,8 +59,12 @@ class LongBody:
             while sealed is not None:
                 ahead = None if self._receiver.complete else self._buffers.try_take()
                 try:
-                    sealed, in_ahead = self._put(sealed, buffer, ahead)
-                    if in_ahead and ahead is not None:
+                    putting = None if ahead is None else self._spare.run(partial(self._put, sealed))
+                    if ahead is None or putting is None:
+                        self._put(sealed)
+                        sealed = self._next(sealed, buffer)
+                    else:
+                        sealed = self._seal_ahead(sealed, ahead, putting)
                         buffer, ahead = ahead, buffer
                 finally:
                     if ahead is not None:
@@ -50,28 +72,27 @@ class LongBody:
         finally:
             buffer.release()
 
-    def _put(self, sealed: Sealed, buffer: Buffer, ahead: Buffer | None) -> tuple[Sealed | None, bool]:
-        """Put one blob and seal the next one, if there is one; whether that lies in `ahead`."""
-        order = nodes_for(self._upload.version_id, self._nodes)
-        self._row.add_blob(sealed, wanted_nodes(order, self._upload.bucket.copies))
-        placing = Placing(self._nodes, self._spare, sealed, order, self._upload.need)
+    def _seal_ahead(self, sealed: Sealed, ahead: Buffer, putting: Future[None]) -> Sealed | None:
         try:
-            if ahead is not None and placing.start():
-                following = self._next(sealed, ahead)
-                self._finish(sealed, placing, order)
-                return following, True
-            self._finish(sealed, placing, order)
-            return self._next(sealed, buffer), False
+            following = self._next(sealed, ahead)
         finally:
-            placing.wait()
+            putting.exception()  # only waits: both buffers are free afterwards
+        putting.result()
+        return following
 
     def _next(self, sealed: Sealed, buffer: Buffer) -> Sealed | None:
+        """The next blob; None if the body ended, or broke off before a whole chunk of it came."""
         if not self._receiver.more():
             return None
         last = sealed.blob
-        return self._upload.sealing.seal(last.number + 1, last.offset + last.length, self._receiver, buffer)
+        following = self._upload.sealing.seal(last.number + 1, last.offset + last.length, self._receiver, buffer)
+        return following if following.blob.length else None
 
-    def _finish(self, sealed: Sealed, placing: Placing, order: list[str]) -> None:
-        node_ids = placing.finish()
-        self._row.landed(sealed, node_ids)
-        self._upload.add(sealed, node_ids, wanted_nodes(order, self._upload.bucket.copies, node_ids))
+    def _put(self, sealed: Sealed) -> None:
+        copies = self._upload.bucket.copies
+        order = nodes_for(self._upload.version_id, self._nodes)
+        missing = [Placed(node_id, CopyState.MISSING) for node_id in wanted_nodes(order, copies)]
+        self._row.add_blob(NewBlob(sealed.blob, missing))
+        node_ids = place(self._nodes, self._spare, sealed, order, self._upload.need)
+        self._row.landed(sealed.blob, node_ids)
+        self._upload.add(sealed, node_ids, wanted_nodes(order, copies, node_ids))

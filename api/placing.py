@@ -1,14 +1,16 @@
 """Put one sealed blob on enough nodes: the first in placement order; one that fails is replaced by the next.
 
-1. `start` (may be left out) hands the first `need` puts to spare threads, so that the caller can seal the next blob.
-2. `finish` does what was not handed over itself, waits, and goes on with the next nodes until `need` of them have it.
+1. The first `need` nodes are given it: one put is the caller's own, the others run beside it on spare threads, as far
+   as those are free.
+2. For each that failed the next node is tried, until `need` of them have it.
 A blob that got onto some nodes, but not enough, stays there without a row or with `missing` ones: an orphan.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import wait
+from functools import partial
 from typing import Protocol
 
 from api.sealing import Sealed
@@ -27,63 +29,29 @@ class WritableNodes(Protocol):
     def store(self, node_id: str) -> BlobStore: ...
 
 
-class Placing:
-    """One blob on its way to `need` of the nodes in `order`."""
-
-    def __init__(self, nodes: WritableNodes, spare: SpareThreads, sealed: Sealed, order: Sequence[str], need: int):
-        self._nodes = nodes
-        self._spare = spare
-        self._sealed = sealed
-        self._need = need
-        self._left = list(order)
-        self._running: list[tuple[str, Future[bool]]] = []
-        self._own: list[str] = []
-        self._landed: list[str] = []
-
-    def start(self) -> bool:
-        """Begin putting without waiting; False if no spare thread takes the first one."""
-        self._begin(own=0)
-        return not self._own
-
-    def finish(self) -> Sequence[str]:
-        """The ids of the nodes that have the blob now. NotEnoughNodes."""
-        if not self._running and not self._own:
-            self._begin(own=1)
-        while True:
-            self._settle()
-            if len(self._landed) >= self._need:
-                return self._landed
-            self._begin(own=1)
-
-    def wait(self) -> None:
-        """Only wait for what runs: the buffer is free afterwards."""
-        for _, future in self._running:
-            future.exception()
-
-    def _begin(self, own: int) -> None:
-        short = self._need - len(self._landed)
-        if len(self._left) < short:
-            raise NotEnoughNodes(f"{len(self._landed)} of {self._need} nodes took the data")
-        chosen, self._left = self._left[:short], self._left[short:]
-        self._own = chosen[:own]
-        for node_id in chosen[own:]:
-            future = self._spare.run(lambda node_id=node_id: self._put(node_id))  # type: ignore[misc]
-            if future is None:
-                self._own.append(node_id)
-            else:
-                self._running.append((node_id, future))
-
-    def _settle(self) -> None:
-        self._landed += [node_id for node_id in self._own if self._put(node_id)]
-        self._landed += [node_id for node_id, future in self._running if future.result()]
-        self._own, self._running = [], []
-
-    def _put(self, node_id: str) -> bool:
+def place(nodes: WritableNodes, spare: SpareThreads, sealed: Sealed, order: Sequence[str], need: int) -> Sequence[str]:
+    """The ids of the nodes that have the blob now. NotEnoughNodes. Afterwards nothing uses its buffer any more."""
+    left, landed = list(order), list[str]()
+    while (short := need - len(landed)) > 0:
+        if len(left) < short:
+            raise NotEnoughNodes(f"{len(landed)} of {need} nodes took the data")
+        chosen, left = left[:short], left[short:]
+        begun = {node_id: spare.run(partial(_put, nodes, sealed, node_id)) for node_id in chosen[1:]}
+        beside = {node_id: future for node_id, future in begun.items() if future is not None}
         try:
-            self._nodes.store(node_id).put(self._sealed.name, self._sealed.data, foreground(len(self._sealed.data)))
-        except BlobStoreError:
-            return False
-        return True
+            landed += [node_id for node_id in chosen if node_id not in beside and _put(nodes, sealed, node_id)]
+        finally:
+            wait(beside.values())
+        landed += [node_id for node_id, future in beside.items() if future.result()]
+    return landed
+
+
+def _put(nodes: WritableNodes, sealed: Sealed, node_id: str) -> bool:
+    try:
+        nodes.store(node_id).put(sealed.name, sealed.data, foreground(len(sealed.data)))
+    except BlobStoreError:
+        return False
+    return True
 
 
 def nodes_for(version_id: str, nodes: WritableNodes) -> list[str]:

@@ -3,15 +3,18 @@
 1. Create: bucket, preconditions and nodes are judged as for an upload in one request; the version stands as `uploading`
    from now on, its data key wrapped for an upload. What was agreed (headers, write copies, preconditions) is kept.
 2. Append: the request that names the right offset holds the upload (`upload_turn`); another meanwhile gets Conflict.
-   The bytes become blobs, each on its nodes before the upload's offset moves behind it. The request's end closes a
-   blob: of a body that broke off, what came is kept to its last whole chunk. With a checksum nothing counts before it
-   was compared.
+   The bytes become blobs, each on its nodes before the upload's offset moves behind it, and while one is put the next
+   is received (`long_body`). The offset moves blob by blob, without a gap: if one cannot be put, nothing behind it
+   counts. The request's end closes a blob: of a body that broke off, what came is kept to its last whole chunk, and
+   the offset stands behind that before the request lets the upload go. With a checksum nothing counts before it was
+   compared.
 3. **Commit point**, once all bytes are there: as of every version (`committing`). If it fails for now, the upload
    stands at its whole length; another append of nothing, or whoever looks, tries again. So whoever is told that all
    bytes are there can rely on the object.
 4. The ids of blobs with missing copies go to the queue's buffer. Before, the copies of an upload are nobody's work.
 
-A request that dies leaves at most a blob behind the offset, which the next one gives up, and a lease of seconds.
+A request that dies leaves at most a blob behind the offset, which the next one gives up, and a lease of seconds; what
+it had received of one more goes with it.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from typing import Any
 from api.admitting import admit
 from api.buffers import BufferPool
 from api.committing import commit
+from api.long_body import LongBody
 from api.placing import WritableNodes
 from api.receiving import Body, BreakingReceiver, Expected
 from api.sealing import Sealing
@@ -154,7 +158,7 @@ class ResumableUploads:
         need = found.terms["write_copies"]
         if announced != 0 and len(self._nodes.candidates()) < need:
             raise NotEnoughNodes(f"fewer than {need} nodes take copies now")
-        turn = Turn(self._catalogue.uploads, self._nodes, self._spare, self._settings.upload_expiry, self._clock)
+        turn = Turn(self._catalogue.uploads, self._settings.upload_expiry, self._clock, counts=checksum is None)
         turn.begin(upload_id, offset)
         try:
             self._receive(turn, self._upload(turn.at), body, announced, checksum)
@@ -171,11 +175,8 @@ class ResumableUploads:
         receiver = BreakingReceiver(digesting or body, Expected(announced), left, turn.beat)
         sealed, buffer = upload.sealing.first(receiver, self._buffers, upload.blobs, upload.size)
         with buffer:
-            while sealed.blob.length or not (length or upload.blobs):
-                turn.put(upload, sealed, counts=digesting is None)
-                if not receiver.more():
-                    break
-                sealed = upload.sealing.seal(upload.blobs, upload.size, receiver, buffer)
+            if sealed.blob.length or not (length or upload.blobs):
+                LongBody(self._nodes, self._spare, self._buffers, receiver, upload, turn).put_all(sealed, buffer)
         if digesting is not None:
             if receiver.error is not None or not digesting.matches():
                 turn.discard()

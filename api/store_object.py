@@ -5,7 +5,7 @@
 2. Cut the body into blobs, seal each whole, put it on its primary and `write_copies` − 1 more nodes. A body of one
    blob has no row yet. A longer one has an `uploading` version; each blob's row and wanted copies are written before
    its put, the put's success with the next blob or the commit. The next blob is sealed while this one is put, if a
-   second buffer is free.
+   second buffer is free (`long_body`).
 3. Compare length and digests with what was announced. **Commit point**: one transaction makes the version current.
 4. Hand the ids of blobs with missing copies to the queue's buffer; that never waits and never fails.
 
@@ -24,7 +24,7 @@ from api.admitting import admit
 from api.buffers import Buffer, BufferPool
 from api.committing import commit
 from api.long_body import LongBody
-from api.placing import Placing, WritableNodes, nodes_for, wanted_nodes
+from api.placing import WritableNodes, nodes_for, place, wanted_nodes
 from api.receiving import Body, Expected, Receiver
 from api.sealing import Sealed, Sealing
 from api.spare import SpareThreads
@@ -110,16 +110,12 @@ class StoreObject:
 
     def _store_one(self, upload: Upload, row: UploadRow, sha256: bytes, sealed: Sealed) -> Stored:
         order = nodes_for(upload.version_id, self._nodes)
-        placing = Placing(self._nodes, self.spare, sealed, order, upload.need)
-        try:
-            node_ids = placing.finish()
-        finally:
-            placing.wait()
+        node_ids = place(self._nodes, self.spare, sealed, order, upload.need)
         if self._clock() - upload.started > self._settings.orphan_grace / 2:
             raise UploadSuperseded("the upload took too long; send it again")
         places = wanted_nodes(order, upload.bucket.copies, node_ids)
         upload.add(sealed, node_ids, places)
-        copies = [Placed(place, CopyState.STORED if place in node_ids else CopyState.MISSING) for place in places]
+        copies = [Placed(each, CopyState.STORED if each in node_ids else CopyState.MISSING) for each in places]
         return self._commit(upload, row, sha256, NewBlob(sealed.blob, copies))
 
     def _store_long(self, upload: Upload, row: UploadRow, receiver: Receiver, sealed: Sealed, buffer: Buffer) -> Stored:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from api.sealing import Sealed
 from common.catalogue.base import Catalogue
 from common.errors import CatalogueUnavailable
-from common.objects import Bucket, CopyState, NewBlob, Placed
+from common.objects import Blob, Bucket, NewBlob
 
 ACTIVE_SECONDS = 3600.0
 TOUCH_SECONDS = 60.0
@@ -33,14 +32,13 @@ class UploadRow:
         self._catalogue.objects.begin(self._version_id, bucket.id, key, bucket.copies, until)
         self._touch_at = self._clock() + TOUCH_SECONDS
 
-    def add_blob(self, sealed: Sealed, places: Sequence[str | None]) -> None:
-        """Before its put: the blob with all its wanted copies. UploadSuperseded."""
-        new = NewBlob(sealed.blob, [Placed(place, CopyState.MISSING) for place in places])
+    def add_blob(self, new: NewBlob) -> None:
+        """UploadSuperseded."""
         self._catalogue.objects.add_blob(self._version_id, new, self.stored, self._until())
         self.stored = []
 
-    def landed(self, sealed: Sealed, node_ids: Sequence[str]) -> None:
-        self.stored += [(sealed.blob.id, node_id) for node_id in node_ids]
+    def landed(self, blob: Blob, node_ids: Sequence[str]) -> None:
+        self.stored += [(blob.id, node_id) for node_id in node_ids]
 
     def beat(self) -> None:
         """Bytes came: keep the row from expiring. UploadSuperseded if it did."""

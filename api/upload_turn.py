@@ -1,42 +1,36 @@
-"""One request's turn at an upload that goes on over several: what it holds, and each of its blobs.
+"""One request's turn at an upload that goes on over several: the lease it holds, and what is written of its blobs.
 
-Per blob: 1. write its row and wanted copies · 2. put it · 3. write where it landed, and, unless the request's bytes are
-to be judged as a whole first, that the upload stands behind it. Each of these fails once another request holds the
-upload, or it is gone.
+1. `begin`: take the lease, and give up what an earlier turn left behind the offset.
+2. Per blob, in their order: `add_blob` before its put; `landed` after it, which writes where it lies and, in the same
+   transaction, that the upload stands behind it, unless the request's bytes are to be judged as a whole first.
+   Beside that, on the thread that receives: `beat` renews the lease.
+3. `count` or `discard`, where the bytes were judged as a whole.
+4. `end`: let the upload go. Nothing of this turn is under way then.
+
+Each of these fails once another request holds the upload, or it is gone.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from api.placing import Placing, WritableNodes, nodes_for, wanted_nodes
-from api.sealing import Sealed
-from api.spare import SpareThreads
 from api.upload import Upload
 from common.catalogue.uploads import Holder, Resumable, Uploads
 from common.errors import CatalogueUnavailable
-from common.objects import CopyState, NewBlob, Placed, new_id
+from common.objects import Blob, NewBlob, new_id
 
 LEASE_SECONDS = 5.0  # a client that lost its connection, or whose process was killed, goes on after this
 RENEW_SECONDS = 1.5
 
 
 class Turn:
-    """Holds the upload from `begin` to `end`. `at`: the upload as it stands."""
+    """Holds the upload from `begin` to `end`. `at`: how it stands. `counts`: it stands behind each blob that landed."""
 
-    def __init__(
-        self,
-        uploads: Uploads,
-        nodes: WritableNodes,
-        spare: SpareThreads,
-        active_seconds: float,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, uploads: Uploads, active_seconds: float, clock: Callable[[], float], *, counts: bool) -> None:
         self._uploads = uploads
-        self._nodes = nodes
-        self._spare = spare
+        self._counts = counts
         self._holder = Holder(new_id(), LEASE_SECONDS, active_seconds)
         self._clock = clock
         self._renew_at = 0.0
@@ -58,23 +52,20 @@ class Turn:
             self._uploads.keep(self.at, self._holder)
             self._spoke()
 
-    def put(self, upload: Upload, sealed: Sealed, *, counts: bool) -> None:
-        """The next blob. `counts`: the upload stands behind it then."""
-        copies = upload.bucket.copies
-        order = nodes_for(upload.version_id, self._nodes)
-        missing = [Placed(place, CopyState.MISSING) for place in wanted_nodes(order, copies)]
-        self._uploads.add_blob(self.at, self._holder, NewBlob(sealed.blob, missing))
-        placing = Placing(self._nodes, self._spare, sealed, order, upload.need)
-        try:
-            node_ids = placing.finish()
-        finally:
-            placing.wait()
-        upload.add(sealed, node_ids, wanted_nodes(order, copies, node_ids))
-        self._landed([(sealed.blob.id, node_id) for node_id in node_ids], upload, counts=counts)
+    def add_blob(self, new: NewBlob) -> None:
+        """Conflict, UploadGone."""
+        self._uploads.add_blob(self.at, self._holder, new)
+
+    def landed(self, blob: Blob, node_ids: Sequence[str]) -> None:
+        """Conflict, UploadGone; CatalogueUnavailable if the nodes changed meanwhile so that nobody could read it."""
+        offset, blobs = self.at.offset, self.at.blobs
+        if self._counts:
+            offset, blobs = blob.offset + blob.length, blob.number + 1
+        self._stand(offset, blobs, [(blob.id, node_id) for node_id in node_ids])
 
     def count(self, upload: Upload) -> None:
         """All that was put counts now."""
-        self._landed([], upload, counts=True)
+        self._stand(upload.size, upload.blobs, [])
 
     def discard(self) -> None:
         """Give up what was put and does not count."""
@@ -87,10 +78,8 @@ class Turn:
         with contextlib.suppress(CatalogueUnavailable):  # it ends by itself
             self._uploads.release(self.at, self._holder)
 
-    def _landed(self, stored: list[tuple[str, str]], upload: Upload, *, counts: bool) -> None:
-        offset = upload.size if counts else self.at.offset
+    def _stand(self, offset: int, blobs: int, stored: Sequence[tuple[str, str]]) -> None:
         expires_at = self._uploads.landed(self.at, self._holder, stored, offset)
-        blobs = upload.blobs if counts else self.at.blobs
         self.at = replace(self.at, offset=offset, blobs=blobs, expires_at=expires_at)
         self._spoke()
 

@@ -14,6 +14,7 @@ from api.errors import TABLE, answer_of
 from common import errors
 from common.blobstore.base import background
 from common.objects import MIB
+from tests.servers import wait_until
 from tests.unit.api.conftest import MakeApi
 from tests.unit.api.world import ApiWorld, problem
 
@@ -119,6 +120,9 @@ def test_long_upload_that_nodes_stop_taking_leaves_nothing_but_doomed_names(make
     class Sent(io.BytesIO):
         def readinto(self, buffer: Any, /) -> int:
             if self.tell() > 3 * MIB // 2:
+                wait_until(
+                    lambda: any(store.blobs for store in api.nodes.stores.values()), what="its first blob is put"
+                )
                 api.nodes.down = set(api.nodes.stores)
             return super().readinto(buffer)
 

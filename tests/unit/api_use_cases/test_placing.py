@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.placing import Placing, wanted_nodes
+from api.placing import place, wanted_nodes
 from api.sealing import Sealed
 from api.spare import SpareThreads
 from common.errors import NotEnoughNodes
@@ -48,31 +48,22 @@ def spare(request: pytest.FixtureRequest) -> Iterator[SpareThreads]:
     threads.close()
 
 
-@pytest.mark.parametrize("ahead", [True, False], ids=["started ahead", "at once"])
 @pytest.mark.parametrize("down", ["", "a", "b", "ab"])
-def test_enough_nodes_take_it_whichever_fail(spare: SpareThreads, down: str, ahead: bool) -> None:
+def test_enough_nodes_take_it_whichever_fail(spare: SpareThreads, down: str) -> None:
     nodes = SeenNodes(NODES)
     for node_id in down:
         nodes.stores[node_id].faults.down = True
-    placing = Placing(nodes, spare, SEALED, NODES, 2)
-    if ahead:
-        placing.start()
-    landed = placing.finish()
+    landed = place(nodes, spare, SEALED, NODES, 2)
     assert sorted(landed) == [node_id for node_id in NODES if node_id not in down][:2]
     assert {node_id for node_id in NODES if nodes.stores[node_id].blobs} == set(landed)
 
 
-@pytest.mark.parametrize("ahead", [True, False], ids=["started ahead", "at once"])
-def test_too_few_nodes_are_said_after_every_one_was_tried(spare: SpareThreads, ahead: bool) -> None:
+def test_too_few_nodes_are_said_after_every_one_was_tried(spare: SpareThreads) -> None:
     nodes = SeenNodes(NODES)
     for node_id in "abd":
         nodes.stores[node_id].faults.full = True
-    placing = Placing(nodes, spare, SEALED, NODES, 2)
-    if ahead:
-        placing.start()
     with pytest.raises(NotEnoughNodes):
-        placing.finish()
-    placing.wait()
+        place(nodes, spare, SEALED, NODES, 2)
     assert [len(nodes.stores[node_id].calls) for node_id in NODES] == [1, 1, 1, 1]
 
 
@@ -87,5 +78,20 @@ def test_puts_of_one_blob_run_side_by_side() -> None:
     for store in nodes.stores.values():
         store.faults.before = meet
     spare = SpareThreads(2, "put")
-    assert sorted(Placing(nodes, spare, SEALED, NODES, 2).finish()) == ["a", "b"]
+    assert sorted(place(nodes, spare, SEALED, NODES, 2)) == ["a", "b"]
+    spare.close()
+
+
+def test_an_error_of_one_put_is_raised_once_no_other_uses_the_buffer() -> None:
+    nodes = SeenNodes(NODES)
+    nodes.stores["b"].faults.slow = 0.1
+
+    def fault(operation: str, name: str) -> None:
+        raise RuntimeError
+
+    nodes.stores["a"].faults.before = fault
+    spare = SpareThreads(2, "put")
+    with pytest.raises(RuntimeError):
+        place(nodes, spare, SEALED, NODES, 2)
+    assert nodes.stores["b"].blobs
     spare.close()
