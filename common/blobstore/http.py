@@ -118,7 +118,6 @@ class Transport:
         parts = urlsplit(endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
             raise ConfigurationError("a node's endpoint must be http://host:port or https://host:port")
-        self.scheme = parts.scheme
         self.authority = parts.netloc.rpartition("@")[2]
         self._host, self._port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None

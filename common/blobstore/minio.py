@@ -1,7 +1,7 @@
 """A node over core S3: MinIO, SeaweedFS, Ceph, AWS. Path-style addresses, one bucket.
 
-Every request is a presigned address (SigV4, UNSIGNED-PAYLOAD) from minio-py's signer, sent by `http.Transport`: the
-signature costs 0.03 ms and no body is hashed for it, since a blob carries its own authentication and digest.
+Every request is a presigned address (`presigned`), sent by `http.Transport`: no body is hashed for it, since a blob
+carries its own authentication and digest.
 """
 
 from __future__ import annotations
@@ -10,19 +10,18 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from urllib.parse import SplitResult, quote
+from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from minio.credentials.credentials import Credentials
-from minio.signer import presign_v4
 
 from common.blobstore import s3
 from common.blobstore.base import BlobInfo, Bytes, Deadline, Page
 from common.blobstore.credentials import read_credentials
 from common.blobstore.http import Answer, Transport
+from common.blobstore.presigned import Signer
 from common.errors import BlobMissing, BucketMissing, ConfigurationError, NodeError, NodeRefused
 from common.objects import NodeSpec
 
@@ -44,8 +43,8 @@ class MinioStore:
 
     def __init__(self, spec: NodeSpec, access_key: str, secret_key: str) -> None:
         self._transport = Transport(spec.endpoint)
-        self._credentials = Credentials(access_key, secret_key)
         self._region = spec.region
+        self._signer = Signer(Credentials(access_key, secret_key), spec.region, self._transport.authority, EXPIRES)
         self._bucket = f"/{quote(spec.bucket)}"
 
     def put(self, name: str, data: Bytes, deadline: Deadline) -> None:
@@ -133,15 +132,7 @@ class MinioStore:
         query: str = "",
     ) -> Answer:
         """The answer if it is a success; otherwise the error its status and words stand for."""
-        url = presign_v4(
-            method=method,
-            url=SplitResult(self._transport.scheme, self._transport.authority, path, query, ""),
-            region=self._region,
-            credentials=self._credentials,
-            date=datetime.now(UTC),
-            expires=EXPIRES,
-        )
-        answer = self._transport.request(method, f"{url.path}?{url.query}", deadline, body, headers)
+        answer = self._transport.request(method, self._signer.target(method, path, query), deadline, body, headers)
         if 200 <= answer.status < 300:
             return answer
         with answer:
