@@ -2,7 +2,8 @@
 
 1. The socket never blocks. A thread that finds nothing to read, or no room to write, waits here, counted by `Waits`.
 2. While it waits, its client's pace is measured: bytes sent, or bytes taken, which the kernel's queue tells of.
-3. When threads are wanted and more than half of them wait, the slowest clients are cut (`Waits.cut_slowest`): their
+3. The head of an answer goes with what follows it: a small answer is one packet, and wakes its client once.
+4. When threads are wanted and more than half of them wait, the slowest clients are cut (`Waits.cut_slowest`): their
    threads find that within SLICE_SECONDS and get a TimeoutError, as for a client below the least rate.
 """
 
@@ -22,6 +23,7 @@ RATE_BYTES = 4 * 1024
 SEND_SECONDS = 60.0  # over which the rate is averaged; the kernel moves an answer in large steps
 SLICE_SECONDS = 0.1
 GRACE_SECONDS = 0.5
+JOINED_BYTES = 64 * 1024  # beside more than this, a call for the head alone is nothing
 
 
 class Pace:
@@ -103,6 +105,8 @@ class ClientSocket(socket.socket):
         self._waits = waits
         self._sending = Pace(SEND_SECONDS)
         self._sent = 0
+        self._holding = False
+        self._held = b""
         self.cut = False
 
     def readable(self, seconds: float) -> bool:
@@ -123,8 +127,28 @@ class ClientSocket(socket.socket):
 
         self._wait(select.POLLIN, pace, min(SLICE_SECONDS, seconds), check)
 
+    def hold(self) -> None:
+        """What is sent next, an answer's head, goes with what is sent after it, or with `flush`."""
+        self._holding = True
+
+    def flush(self) -> None:
+        """Send what is held. What is not flushed is dropped with the connection."""
+        self._holding = False
+        held, self._held = self._held, b""
+        if held:
+            self._send_all(held)
+
     def sendall(self, data: Any, flags: int = 0) -> None:
         """TimeoutError if the client takes it too slowly, or is cut."""
+        if self._holding:
+            self._holding, self._held = False, bytes(data)
+            return
+        if self._held and len(data) <= JOINED_BYTES:
+            data, self._held = self._held + data, b""
+        self.flush()
+        self._send_all(data)
+
+    def _send_all(self, data: bytes) -> None:
         left = memoryview(data)
         while left:
             try:

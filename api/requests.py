@@ -54,6 +54,9 @@ def _end(response: Response) -> Response:
     _count(asked, status, own.get("started"))
     if status >= 400:
         _close_unless_read(asked)
+    client = asked.environ.get("gunicorn.socket")
+    if client is not None:
+        client.hold()
     return response
 
 

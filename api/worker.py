@@ -194,7 +194,9 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
         try:
-            return bool(super().handle_request(req, conn))
+            keep = bool(super().handle_request(req, conn))
+            conn.sock.flush()
+            return keep
         except TimeoutError:
             log.info("client_stalled")
             return False
