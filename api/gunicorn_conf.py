@@ -69,6 +69,8 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 def post_worker_init(worker: Any) -> None:
     parts = worker.wsgi.extensions["boveda"]
     worker.idle_seconds = parts.settings.idle_timeout
+    # Settings as plain attributes: gunicorn looks up twenty of them for each request, through `__getattr__`.
+    vars(worker.cfg).update({name: setting.get() for name, setting in worker.cfg.settings.items()})
     parts.start()
 
 

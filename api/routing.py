@@ -7,8 +7,8 @@ that are no UTF-8 into U+FFFD. So the raw path is put in its place before routin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes
 
 from flask import Flask, Request
@@ -53,6 +53,10 @@ class RawFlask(Flask):
         super().__init__(name, static_folder=None)
         self.url_map.merge_slashes = False
         self.url_map.converters["key"] = KeyConverter
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """No view or hook here is a coroutine; Flask would look at each of them for each request."""
+        return func
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         if request is None:
