@@ -11,10 +11,11 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, bindparam, select, text
 
+from common.catalogue.sql.plain import PlainSelect
 from common.catalogue.sql.tables import buckets, keks, nodes
 from common.errors import KeysUnavailable, NoSuchBucket
 
-_BUCKET_AND_KEK = (
+_BUCKET_AND_KEK = PlainSelect(
     select(buckets.c.deleted_at, keks.c.state)
     .select_from(buckets.join(keks, keks.c.id == bindparam("kek")))
     .where(buckets.c.id == bindparam("bucket"))
@@ -23,7 +24,7 @@ _BUCKET_AND_KEK = (
 _BUCKET = (
     select(buckets.c.deleted_at).where(buckets.c.id == bindparam("bucket")).with_for_update(read=True, key_share=True)
 )
-_NODES = select(nodes.c.id, nodes.c.mode).order_by(nodes.c.id).with_for_update(read=True, key_share=True)
+_NODES = PlainSelect(select(nodes.c.id, nodes.c.mode).order_by(nodes.c.id).with_for_update(read=True, key_share=True))
 _NAME = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
 
@@ -35,19 +36,19 @@ def share_bucket(connection: Connection, bucket_id: str) -> None:
 
 
 def share_bucket_and_kek(connection: Connection, bucket_id: str, kek_id: str) -> None:
-    row = connection.execute(_BUCKET_AND_KEK, {"bucket": bucket_id, "kek": kek_id}).first()
-    if row is None:
+    found = _BUCKET_AND_KEK.all(connection, {"bucket": bucket_id, "kek": kek_id})
+    if not found:
         share_bucket(connection, bucket_id)
         raise KeysUnavailable("the key of this upload is not known to the catalogue")
-    if row.deleted_at is not None:
+    if found[0].deleted_at is not None:
         raise NoSuchBucket("there is no such bucket")
-    if row.state == "retired":
+    if found[0].state == "retired":
         raise KeysUnavailable("the key of this upload was retired meanwhile")
 
 
 def share_nodes(connection: Connection) -> Mapping[str, str]:
     """Modes by node id."""
-    return {row.id: row.mode for row in connection.execute(_NODES)}
+    return {row.id: row.mode for row in _NODES.all(connection, {})}
 
 
 def lock_name(connection: Connection, bucket_id: str, key: str) -> None:

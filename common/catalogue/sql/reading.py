@@ -10,13 +10,14 @@ from common.catalogue.base import Found, Listing
 from common.catalogue.sql import rows
 from common.catalogue.sql.buckets import by_name
 from common.catalogue.sql.database import Database
+from common.catalogue.sql.plain import PlainSelect
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.tables import blobs, buckets, copies, objects, versions
 from common.errors import NoSuchObject
 from common.objects import CopyState, Protection, StoredBlob, Version
 from common.work import CopyDetail
 
-_FIND = (
+_FIND = PlainSelect(
     select(*rows.VERSION, *rows.BLOB, *rows.COPY)
     .select_from(
         rows.with_copies(
@@ -96,7 +97,7 @@ class Reading:
 
     def find(self, bucket: str, key: str, blobs: int = 16) -> Found:
         def work(connection: Connection) -> Found:
-            found = connection.execute(_FIND, {"bucket": bucket, "key": key, "blobs": blobs}).all()
+            found = _FIND.all(connection, {"bucket": bucket, "key": key, "blobs": blobs})
             if not found:
                 by_name(connection, bucket)
                 raise NoSuchObject(f"there is no such object in '{bucket}'")

@@ -21,11 +21,12 @@ from common.catalogue.base import Committed
 from common.catalogue.sql import locks
 from common.catalogue.sql.buckets import by_name
 from common.catalogue.sql.database import Database
+from common.catalogue.sql.plain import PlainSelect
 from common.catalogue.sql.tables import blobs, copies, node_health, nodes, objects, uploads, versions
 from common.errors import CatalogueUnavailable, NoSuchObject, UploadSuperseded
 from common.objects import CopyState, NewBlob, NewVersion, Preconditions
 
-_CURRENT = (
+_CURRENT = PlainSelect(
     select(versions.c.id, versions.c.created_at)
     .select_from(objects.join(versions, versions.c.id == objects.c.version_id))
     .where(objects.c.bucket_id == bindparam("bucket"), objects.c.key == bindparam("key"))
@@ -151,7 +152,7 @@ class Writing:
             locks.share_bucket_and_kek(connection, bucket, version.kek_id)
             modes = locks.share_nodes(connection)
             locks.lock_name(connection, bucket, version.key)
-            current = connection.execute(_CURRENT, {"bucket": bucket, "key": version.key}).first()
+            current = next(iter(_CURRENT.all(connection, {"bucket": bucket, "key": version.key})), None)
             preconditions.check(*(current or (None, None)))
             now = self._database.now(connection)
             if uploading:
@@ -191,7 +192,7 @@ class Writing:
             doomed.clear()
             row = by_name(connection, bucket)
             locks.lock_name(connection, row.id, key)
-            current = connection.execute(_CURRENT, {"bucket": row.id, "key": key}).first()
+            current = next(iter(_CURRENT.all(connection, {"bucket": row.id, "key": key})), None)
             preconditions.check(*(current or (None, None)))
             if current is None:
                 raise NoSuchObject(f"there is no such object in '{bucket}'")
