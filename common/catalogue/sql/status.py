@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import Connection, func, or_, select, union
+from sqlalchemy import Connection, bindparam, func, or_, select, union
 
 from common.catalogue.base import StatusCounts
 from common.catalogue.sql import rows, totals
@@ -21,22 +22,26 @@ _BAD_NODES = (
 )
 _of_copies = select(blobs.c.version_id).select_from(copies.join(blobs, blobs.c.id == copies.c.blob_id))
 # Each side by an index of its own; with OR, SQLite would go through all copies.
-_candidates = union(_of_copies.where(IS_WAITING), _of_copies.where(copies.c.node_id.in_(_BAD_NODES)))
-_counted = rows.per_version(_candidates).subquery()
-_classes = (
-    select(
-        versions.c.wanted,
-        _counted.c.good,
-        _counted.c.live,
-        _counted.c.readable,
-        _counted.c.harmed,
-        func.count(),
-        func.min(versions.c.created_at),
+# Each side by an index of its own; with OR, SQLite would go through all copies. Nodes by their ids: with a subquery
+# PostgreSQL would expect many rows, and go through all versions though no node is away.
+_waiting = _of_copies.where(IS_WAITING)
+_away = _of_copies.where(copies.c.node_id.in_(bindparam("nodes", expanding=True)))
+
+
+def _classes(which: Any) -> Any:
+    """How many current versions of `which` are alike, and when the oldest of them was made."""
+    counted = rows.per_version(which).subquery()
+    protection = (versions.c.wanted, counted.c.good, counted.c.live, counted.c.readable, counted.c.harmed)
+    return (
+        select(*protection, func.count(), func.min(versions.c.created_at))
+        .select_from(counted.join(versions, versions.c.id == counted.c.version_id))
+        .where(versions.c.state == "current")
+        .group_by(*protection)
     )
-    .select_from(_counted.join(versions, versions.c.id == _counted.c.version_id))
-    .where(versions.c.state == "current")
-    .group_by(versions.c.wanted, _counted.c.good, _counted.c.live, _counted.c.readable, _counted.c.harmed)
-)
+
+
+_OF_WAITING = _classes(_waiting)
+_OF_WAITING_OR_AWAY = _classes(union(_waiting, _away))
 _WAITING = (
     select(copies.c.state, func.count())
     .select_from(copies.join(blobs, blobs.c.id == copies.c.blob_id).join(versions, versions.c.id == blobs.c.version_id))
@@ -78,7 +83,9 @@ def _objects(connection: Connection, now: float) -> tuple[Mapping[str, int], flo
     total = totals.objects_in_all(connection)
     states: Counter[ObjectState] = Counter()
     oldest: float | None = None
-    for wanted, good, live, readable, harmed, count, created in connection.execute(_classes):
+    bad = connection.execute(_BAD_NODES).scalars().all()
+    found = connection.execute(_OF_WAITING_OR_AWAY, {"nodes": bad}) if bad else connection.execute(_OF_WAITING)
+    for wanted, good, live, readable, harmed, count, created in found:
         state = Protection(wanted, min(good, wanted), min(live, wanted), readable, bool(harmed)).state
         states[state] += count
         if state is not ObjectState.PROTECTED:

@@ -16,8 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, Table, bindparam, delete, func, select, tuple_
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, Table, TextClause, bindparam, delete, func, select, text
 
 from common.catalogue.base import NodeTotals, Totals
 from common.catalogue.sql.database import Database
@@ -34,6 +33,30 @@ _OBJECTS = select(func.coalesce(func.sum(bucket_totals.c.objects), 0))
 _OF_NOBODY = select(node_totals.c.node_id).where(
     node_totals.c.slot == 0, node_totals.c.node_id.not_in(select(nodes.c.id))
 )
+
+
+def _fold_page(table: Table) -> TextClause:
+    """One statement, rows by their place: nothing of it grows with what has piled up."""
+    owner, _, *counts = (column.name for column in table.c)
+    names, sums = ", ".join(counts), ", ".join(f"sum({name})" for name in counts)
+    added = ", ".join(f"{name} = whole.{name} + excluded.{name}" for name in counts)
+    return text(
+        f"""
+        WITH page AS (
+            SELECT ctid AS place FROM {table} WHERE slot <> 0 ORDER BY {owner}, slot LIMIT :limit FOR UPDATE SKIP LOCKED
+        ), gone AS (
+            DELETE FROM {table} WHERE ctid = ANY (ARRAY (SELECT place FROM page)) RETURNING *
+        ), folded AS (
+            INSERT INTO {table} AS whole ({owner}, slot, {names})
+            SELECT {owner}, 0, {sums} FROM gone GROUP BY {owner} ORDER BY {owner}
+            ON CONFLICT ({owner}, slot) DO UPDATE SET {added}
+        )
+        SELECT count(*) FROM gone
+        """  # noqa: S608 - names of our own tables
+    )
+
+
+_FOLD = tuple(map(_fold_page, _TABLES))
 
 
 def of_nodes(connection: Connection) -> Mapping[str, NodeTotals]:
@@ -56,29 +79,14 @@ def fold(database: Database, limit: int) -> int:
         return any(connection.execute(each.limit(1)).first() is not None for each in (*some, _OF_NOBODY))
 
     def work(connection: Connection) -> int:
-        folded = sum(_fold(connection, table, limit) for table in _TABLES)
+        folded = (
+            0
+            if database.sqlite
+            else sum(connection.execute(statement, {"limit": limit}).scalar_one() for statement in _FOLD)
+        )
         gone = connection.execute(_OF_NOBODY).scalars().all()
         if gone:
             connection.execute(delete(node_totals).where(node_totals.c.slot == 0, node_totals.c.node_id.in_(gone)))
         return folded
 
     return database.write(work) if database.read(look) else 0
-
-
-def _fold(connection: Connection, table: Table, limit: int) -> int:
-    owner, slot, *counts = table.c
-    page = select(table).where(slot != 0).order_by(slot).limit(limit).with_for_update(skip_locked=True)
-    found = connection.execute(page).all()
-    if not found:
-        return 0
-    sums: dict[str, list[int]] = {}
-    for of, _, *differences in found:
-        sums[of] = [total + more for total, more in zip(sums.get(of, [0] * len(counts)), differences, strict=True)]
-    connection.execute(delete(table).where(tuple_(owner, slot).in_([(row[0], row[1]) for row in found])))
-    adding = insert(table)
-    adding = adding.on_conflict_do_update(
-        index_elements=[owner, slot], set_={count.name: count + adding.excluded[count.name] for count in counts}
-    )
-    names = [column.name for column in table.c]
-    connection.execute(adding, [dict(zip(names, (of, 0, *of_it), strict=True)) for of, of_it in sorted(sums.items())])
-    return len(found)

@@ -35,3 +35,22 @@ def test_without_counting_objects_again_the_rest_is_of_now(stage: Stage) -> None
     after = stage.catalogue.status(before)
     assert (after.objects, after.counted_at, after.copies_missing) == (before.objects, before.counted_at, 4)
     assert stage.catalogue.status().counted_at > before.counted_at
+
+
+def test_while_no_node_is_away_only_what_waits_is_looked_at(stage: Stage) -> None:
+    """PostgreSQL expects many rows on nodes that a subquery names, and went through all versions: 0.8 s for 100,000."""
+    stage.put("a", stored=3)
+    stage.put("b")
+    database, statements = stage.catalogue.database, list[str]()
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        objects = stage.catalogue.status().objects
+    finally:
+        event.remove(database.engine, "before_cursor_execute", note)
+    assert (objects["protected"], objects["replicating"]) == (1, 1)
+    (classes,) = [statement for statement in statements if "GROUP BY versions.wanted" in statement]
+    assert "UNION" not in classes

@@ -24,6 +24,7 @@ from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import Stage, node_spec
 from workers.sweep import Sweep
 
+PAUSE = "SELECT node_totals.node_id"  # of a fold: everything is folded and nothing committed
 LENGTH = 93  # of the ciphertext of a stage's blob
 
 
@@ -210,8 +211,7 @@ def test_two_commits_on_the_same_nodes_and_bucket_are_both_counted(stage: Stage)
     assert bucket == Totals(2, 10)
 
 
-@pytest.mark.parametrize("pause_before", ["DELETE FROM node_totals", "INSERT INTO node_totals"])
-def test_a_commit_amid_a_fold_is_counted_once(stage: Stage, pause_before: str) -> None:
+def test_a_commit_amid_a_fold_is_counted_once(stage: Stage) -> None:
     stage.put("a", stored=3)
     if stage.catalogue.database.sqlite:
         assert differences(stage.catalogue) == 0  # nothing is ever folded there
@@ -222,7 +222,7 @@ def test_a_commit_amid_a_fold_is_counted_once(stage: Stage, pause_before: str) -
         stage.put("b", stored=3)
         read.append(stage.catalogue.nodes.totals()[stage.nodes[0]])
 
-    one, two, waited = race(stage.catalogue, stage.catalogue.fold_totals, put_and_read, pause_before)
+    one, two, waited = race(stage.catalogue, stage.catalogue.fold_totals, put_and_read, PAUSE)
     assert (one.error, two.error, waited) == (None, None, False)
     assert read == [NodeTotals(2, 2 * LENGTH, 0)], "whoever reads amid a fold sees what was there before it"
     assert right(stage)[0] == [NodeTotals(2, 2 * LENGTH, 0)] * 3
@@ -235,7 +235,7 @@ def test_two_folds_at_once_count_everything_once(stage: Stage) -> None:
     for number in range(5):
         stage.put(f"k{number}")
     fold = lambda: stage.catalogue.fold_totals(4)  # noqa: E731
-    one, two, _ = race(stage.catalogue, fold, fold, "DELETE FROM node_totals")
+    one, two, _ = race(stage.catalogue, fold, fold, PAUSE)
     assert (one.error, two.error) == (None, None)
     assert right(stage)[0] == [NodeTotals(5, 5 * LENGTH, 0)] + [NodeTotals(0, 0, 5)] * 2
 
