@@ -123,7 +123,7 @@ class Bench:
 
     def __init__(self, folder: Path, clusters: Sequence[Filled]) -> None:
         self._folder = folder
-        self._clusters = clusters
+        self._clusters = list(clusters)
         self._uploads = 0
         self._body = folder / "body"
         self._body.write_bytes(os.urandom(SIZE))
@@ -137,7 +137,9 @@ class Bench:
                 one.bucket.settle()
 
     def round(self, seconds: float) -> None:
+        """The two clusters take turns at being first."""
         self._uploads += 1
+        self._clusters.reverse()
         for one in self._clusters:
             names = [_amid(one, f"put-{self._uploads}-{number}") for number in range(UPLOADS)]
             self._load("PUT, /s", one, "PUT", names, seconds)
