@@ -30,6 +30,7 @@ PARTS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "prototype": (["--rounds", "3", "--json"], ["--rounds", "1", "--json"]),
     "flipped": (["--objects", "9", "--json"], ["--objects", "1", "--json"]),
     "catalogue": (["--rounds", "5", "--json"], ["--rounds", "1", "--rows", "20000", "--seconds", "1", "--json"]),
+    "curve": (["--rounds", "3", "--json"], ["--rounds", "1", "--seconds", "1", "--json"]),
     "healing lag": ([], ["--uploads", "100", "--rounds", "1"]),
     "healing returning": ([], ["--objects", "100"]),
     "healing wiped": ([], ["--small", "100", "--large", "2"]),
@@ -115,6 +116,7 @@ _TITLES = {
     "prototype": "The prototype's load lines",
     "flipped": "A damaged copy",
     "catalogue": "The catalogue's size",
+    "curve": "More processes",
     "healing lag": "Copy lag, milliseconds",
     "healing returning": "A node comes back: seconds to the first of its missing copies, and to the last",
     "healing wiped": "An empty disk in a node's place: seconds until it is whole",
@@ -125,6 +127,7 @@ _TABLES = {
     "prototype": report.loads,
     "flipped": report.flipped,
     "catalogue": report.grown,
+    "curve": report.curved,
 }
 _PLOTS = {"compare": report.plot_compared, "flipped": report.plot_flipped}
 

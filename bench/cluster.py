@@ -48,7 +48,7 @@ class Running:
 
 
 @contextmanager
-def running_cluster(home: Path, node_kind: str = "auto", **settings: str) -> Iterator[Running]:
+def running_cluster(home: Path, node_kind: str = "auto", workers: int = 2, **settings: str) -> Iterator[Running]:
     port, flower_port = free_port(), free_port()
     environment = {
         **os.environ,
@@ -57,9 +57,8 @@ def running_cluster(home: Path, node_kind: str = "auto", **settings: str) -> Ite
         "BOVEDA_FLOWER_PORT": str(flower_port),
         **settings,
     }
-    subprocess.run(
-        [*BOVEDA, "up", "--detach", "--node-kind", node_kind], check=True, env=environment, stdout=sys.stderr
-    )
+    command = [*BOVEDA, "up", "--detach", "--node-kind", node_kind, "--workers", str(workers)]
+    subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
     try:
         yield Running(f"http://127.0.0.1:{port}", node_kind, environment)
     finally:

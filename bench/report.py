@@ -138,6 +138,20 @@ def grown(document: Mapping[str, Any]) -> Table:
     return Table(title, ("", f"{int(few):,} objects", f"{int(many):,} objects", "ratio"), rows)
 
 
+def curved(document: Mapping[str, Any]) -> Table:
+    """Of `bench.curve`."""
+    rows = [
+        (
+            str(of["api_processes"]),
+            str(of["workers"]),
+            *(spread([rates[name] for rates in of["rates"]]) for name in ("put", "everywhere", "get")),
+        )
+        for of in document["settings"]
+    ]
+    title = f"16 KiB, 8 clients, a second: median (least–most); {_words(document['machine'])}"
+    return Table(title, ("API processes", "workers", "PUT", "all copies", "GET"), rows, 0)
+
+
 def plain(title: str, lines: Sequence[Mapping[str, Any]]) -> Table:
     """A row for each document, a column for each of its numbers."""
     header = tuple(lines[0])
