@@ -56,7 +56,7 @@ lint: $(STAMP) ## format, ruff, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) ## measure everything, into docs/results (half an hour; needs ab, wrk and curl); ARGS=--quick
+bench: $(STAMP) ## measure everything, into docs/results (an hour; needs ab, wrk and curl); ARGS=--quick
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --quiet --require-hashes -r requirements/bench.txt
 	@$(BIN)/python -m bench $(ARGS)
 

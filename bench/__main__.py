@@ -1,6 +1,6 @@
 """`make bench`: every part after the other, each in a process and on a cluster of its own, and the report.
 
-    python -m bench                         about half an hour; into docs/results/
+    python -m bench                         about an hour; into docs/results/
     python -m bench --quick                 that everything works, in a few minutes; figures of no worth
     python -m bench --again                 the tables and plots once more, from results.json
 
@@ -29,6 +29,7 @@ PARTS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "compare": (["--rounds", "3", "--minutes", "16", "--json"], ["--rounds", "1", "--seconds", "1", "--json"]),
     "prototype": (["--rounds", "3", "--json"], ["--rounds", "1", "--json"]),
     "flipped": (["--objects", "9", "--json"], ["--objects", "1", "--json"]),
+    "large": (["--json"], ["--gib", "0.1", "--json"]),
     "catalogue": (["--rounds", "5", "--json"], ["--rounds", "1", "--rows", "20000", "--seconds", "1", "--json"]),
     "curve": (["--rounds", "3", "--json"], ["--rounds", "1", "--seconds", "1", "--json"]),
     "healing lag": ([], ["--uploads", "100", "--rounds", "1"]),
@@ -115,6 +116,7 @@ _TITLES = {
     "compare": "Beside a raw node, rclone and the prototype",
     "prototype": "The prototype's load lines",
     "flipped": "A damaged copy",
+    "large": "Large objects",
     "catalogue": "The catalogue's size",
     "curve": "More processes",
     "healing lag": "Copy lag, milliseconds",
@@ -126,6 +128,7 @@ _TABLES = {
     "compare": report.compared,
     "prototype": report.loads,
     "flipped": report.flipped,
+    "large": report.large,
     "catalogue": report.grown,
     "curve": report.curved,
 }

@@ -152,6 +152,33 @@ def curved(document: Mapping[str, Any]) -> Table:
     return Table(title, ("API processes", "workers", "PUT", "all copies", "GET"), rows, 0)
 
 
+def large(document: Mapping[str, Any]) -> Table:
+    """Of `bench.large`. The peaks are the highest of all rounds."""
+    megabytes = document["bytes"] / 1e6
+    rows = []
+    for way, by_blob_size in document["steps"].items():
+        for blob_size, steps in by_blob_size.items():
+            rates = [[megabytes / step[what] for step in steps] for what in ("put", "get")]
+            peaks = [step[of] for step in steps for of in ("put_peaks", "get_peaks")]
+            rows.append(
+                (
+                    way,
+                    blob_size,
+                    spread(rates[0], 0),
+                    spread([step["copies"] for step in steps]),
+                    spread(rates[1], 0),
+                    *(f"{max(peak['resident'].get(kind, 0) for peak in peaks):.0f}" for kind in _WATCHED),
+                    f"{max(peak['grown'] for peak in peaks):.1f}",
+                )
+            )
+    header = ("in and out", "blobs, MiB", "in, MB/s", "copies later, s", "out, MB/s")
+    title = f"{document['bytes'] / GIB:,.3g} GiB, {document['rounds']} rounds: median (least–most); peaks in MiB"
+    return Table(title, (*header, *(f"{kind}, peak" for kind in _WATCHED), "most a file grew"), rows)
+
+
+_WATCHED = ("api", "worker", "client")
+
+
 def plain(title: str, lines: Sequence[Mapping[str, Any]]) -> Table:
     """A row for each document, a column for each of its numbers."""
     header = tuple(lines[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.report import compared, flipped, grown, plain
+from bench.report import compared, flipped, grown, large, plain
 
 
 def run(rate: float, cpu: float = 2.0) -> dict[str, object]:
@@ -45,6 +45,21 @@ def test_growth_is_the_ratio_of_medians() -> None:
     table = grown({"rows": [2000, 1000000], "values": values, "listed": 100000, "seconds_to_list": 7.0})
     assert table.rows[0][-1] == "0.80"
     assert "100,000 keys are listed in 7.0 s" in table.title
+
+
+def step(put: float, api: float) -> dict[str, object]:
+    peaks = {"resident": {"api": api, "worker": 90.0, "client": 20.0}, "grown": 1.5, "grown_file": "catalogue.db-wal"}
+    return {"put": put, "copies": 3.0, "get": 1.0, "put_peaks": peaks, "get_peaks": {**peaks, "grown": 2.5}}
+
+
+def test_large_objects_have_the_median_of_rates_and_the_highest_of_peaks() -> None:
+    steps = {"PUT | GET": {"8": [step(4.0, 110.0), step(8.0, 140.0), step(5.0, 120.0)]}}
+    table = large({"bytes": 1 << 30, "rounds": 3, "steps": steps})
+    found = dict(zip(table.header, table.rows[0], strict=True))
+    assert found["in, MB/s"] == "215 (134–268)"
+    assert found["api, peak"] == "140"
+    assert found["most a file grew"] == "2.5"
+    assert table.title.startswith("1 GiB, 3 rounds")
 
 
 def test_markdown_has_a_row_for_each_and_numbers_at_the_right() -> None:
