@@ -82,7 +82,7 @@ class Replicate:
         self._claims.released(claim, BUSY_SECONDS)
         return False
 
-    def _read(self, targets: Sequence[Claim]) -> bytes | None:
+    def _read(self, targets: Sequence[Claim]) -> bytearray | None:
         try:
             return self._sources.find(targets[0])
         except LeaseOver:
@@ -95,7 +95,7 @@ class Replicate:
                 self._claims.damaged(claim, error.detail)
         return None
 
-    def _put(self, claim: Claim, data: bytes) -> None:
+    def _put(self, claim: Claim, data: bytearray) -> None:
         """Runs in the pool, with a slot of the node's share."""
         try:
             deadline = self._claims.deadline(claim)

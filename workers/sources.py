@@ -31,17 +31,16 @@ _TIERS = (CopyState.STORED, CopyState.SUSPECT, CopyState.MISSING)
 class WrongBytes(IntegrityError):
     """A copy is there, and is not what was sealed. `data`: its bytes, None where they were not kept."""
 
-    def __init__(self, detail: str, data: bytes | None) -> None:
+    def __init__(self, detail: str, data: bytearray | None) -> None:
         super().__init__(detail)
         self.data = data
 
 
-def read_whole(store: BlobStore, blob: Blob, deadline: Deadline) -> bytes:
-    """The blob's bytes. BlobMissing, WrongBytes, or what the node answered."""
+def read_whole(store: BlobStore, blob: Blob, deadline: Deadline) -> bytearray:
+    """The blob's bytes, in memory once. BlobMissing, WrongBytes, or what the node answered."""
     with _opened(store, blob, deadline) as reader:
-        buffer = bytearray(reader.size)
-        reader.readinto(memoryview(buffer))
-    data = bytes(buffer)
+        data = bytearray(reader.size)
+        reader.readinto(memoryview(data))
     if blake3(data).digest() != blob.digest:
         raise WrongBytes(_NOT_SEALED, data)
     return data
@@ -80,7 +79,7 @@ class Sources:
         self._enqueuer = enqueuer
         self._claims = claims
 
-    def find(self, claim: Claim, seen: Collection[str] = ()) -> bytes:
+    def find(self, claim: Claim, seen: Collection[str] = ()) -> bytearray:
         """The bytes of the claimed row's blob from the best copy that is right; those `seen` are known to be wrong.
 
         Stored ones first, then suspect ones, then nodes that should not have it yet. A stored one that is absent or

@@ -24,7 +24,7 @@ from common.work import Claim, CopyAction
 from workers.claims import Claims, LeaseOver, by_blob
 from workers.retry import WRONG
 from workers.share import NodeShare
-from workers.sources import Sources, WrongBytes, read_whole
+from workers.sources import Sources, WrongBytes, read_through, read_whole
 
 LOG = structlog.get_logger(__name__)
 EVIDENCE_MAX: Final = 256 * MIB
@@ -51,7 +51,7 @@ class Verify:
         return len(claimed)
 
     def _blob(self, rows: Sequence[Claim]) -> None:
-        good: bytes | None = None
+        good: bytearray | None = None
         bad: list[tuple[Claim, BlobMissing | WrongBytes]] = []
         for claim in rows:
             try:
@@ -69,13 +69,13 @@ class Verify:
             for claim, found in bad:
                 self._restore(claim, found, good)
 
-    def _look(self, claim: Claim) -> bytes:
+    def _look(self, claim: Claim) -> bytearray:
         with self._share.slot(claim.node_id):
             data = read_whole(self._nodes.store(claim.node_id), claim.blob, self._claims.deadline(claim))
         self._nodes.authenticated(claim.node_id)
         return data
 
-    def _good(self, bad: Sequence[tuple[Claim, BlobMissing | WrongBytes]]) -> bytes | None:
+    def _good(self, bad: Sequence[tuple[Claim, BlobMissing | WrongBytes]]) -> bytearray | None:
         """Bytes from a copy elsewhere, or None with all these rows ended."""
         try:
             return self._sources.find(bad[0][0], {claim.node_id for claim, _ in bad})
@@ -93,14 +93,14 @@ class Verify:
                 self._claims.damaged(claim, error.detail, state)
         return None
 
-    def _restore(self, claim: Claim, found: BlobMissing | WrongBytes, good: bytes) -> None:
+    def _restore(self, claim: Claim, found: BlobMissing | WrongBytes, good: bytearray) -> None:
         try:
             with self._share.slot(claim.node_id):
                 if isinstance(found, WrongBytes):
                     self._keep_evidence(claim, found)
                 store = self._nodes.store(claim.node_id)
                 store.put(blob_name(claim.blob.id), good, self._claims.deadline(claim))
-                read_whole(store, claim.blob, self._claims.deadline(claim))
+                read_through(store, claim.blob, self._claims.deadline(claim))
             LOG.info("copy_repaired", blob=claim.blob.id, node=claim.node_id, found=found.detail)
             self._claims.stored(claim, verified=True)
         except LeaseOver:
@@ -114,7 +114,7 @@ class Verify:
         name = blob_name(claim.blob.id)
         try:
             store = self._nodes.store(claim.node_id)
-            data = found.data
+            data: bytes | bytearray | None = found.data
             if data is None:
                 size = store.stat(name, self._claims.deadline(claim)).size
                 if size > EVIDENCE_MAX:
