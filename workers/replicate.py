@@ -2,7 +2,7 @@
 
 1. Claim the due `missing` rows of these blobs on the nodes that take new copies.
 2. For each blob take the slots of its targets; one that has none free is left for later. If there is a target left,
-   read the blob once, whole, from a copy that is right (see `sources`).
+   and room for the blob in memory, read it once, whole, from a copy that is right (see `sources`).
 3. Put it to all its targets side by side; a 2xx is enough for `stored`. A row that was tried before may have been put
    after all: that copy is read whole and compared first.
 4. Each row is ended as soon as its own put is known. A slow target holds up neither the others, nor the next blob, nor
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future, wait
+from threading import Lock
 from typing import Final
 
 import structlog
@@ -23,21 +24,40 @@ from common.nodes import Nodes
 from common.objects import blob_name
 from common.work import Claim, CopyAction
 from workers.claims import BUSY_SECONDS, Claims, LeaseOver, by_blob
-from workers.share import NodeShare
+from workers.share import EVERY_NODE, NodeShare, Shares
 from workers.sources import Sources, WrongBytes, read_through
 
 LOG = structlog.get_logger(__name__)
 PATIENCE_SECONDS: Final = 1.0
 
 
-class Replicate:
-    """`puts`: the share of each node in calls in flight; `pool` runs them."""
+class Held:
+    """A blob in memory, for as long as one of its `users` puts it."""
 
-    def __init__(self, claims: Claims, sources: Sources, nodes: Nodes, puts: NodeShare, pool: Executor) -> None:
+    def __init__(self, data: bytearray, users: int, room: NodeShare) -> None:
+        self.data = data
+        self._users = users
+        self._room = room
+        self._lock = Lock()
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            over = not self._users
+        if over:
+            self.data = bytearray()
+            self._room.give(EVERY_NODE)
+
+
+class Replicate:
+    """`shares`: of each node in puts in flight, and the room for what is put; `pool` runs them."""
+
+    def __init__(self, claims: Claims, sources: Sources, nodes: Nodes, shares: Shares, pool: Executor) -> None:
         self._claims = claims
         self._sources = sources
         self._nodes = nodes
-        self._share = puts
+        self._share = shares.puts
+        self._room = shares.room
         self._pool = pool
 
     def __call__(self, blob_ids: Sequence[str], patience: float | None = PATIENCE_SECONDS) -> int:
@@ -59,16 +79,16 @@ class Replicate:
     def _blob(self, targets: Sequence[Claim], busy: set[str], puts: dict[int, Future[None]]) -> None:
         """Start the puts of one blob. `busy`: nodes that had no slot free for this task; they are not waited for."""
         ready = [claim for claim in targets if self._has_slot(claim, busy)]
-        data = None
+        held = None
         try:
-            data = self._read(ready) if ready else None
+            held = self._read(ready) if ready else None
         finally:
-            if data is None:
+            if held is None:
                 for claim in ready:
                     self._share.give(claim.node_id)
-        if data is not None:
+        if held is not None:
             for claim in ready:
-                puts[claim.copy_id] = self._pool.submit(self._put, claim, data)
+                puts[claim.copy_id] = self._pool.submit(self._put, claim, held)
 
     def _has_slot(self, claim: Claim, busy: set[str]) -> bool:
         """Take one for a put; without one the row is put back."""
@@ -82,9 +102,16 @@ class Replicate:
         self._claims.released(claim, BUSY_SECONDS)
         return False
 
-    def _read(self, targets: Sequence[Claim]) -> bytearray | None:
+    def _read(self, targets: Sequence[Claim]) -> Held | None:
         try:
-            return self._sources.find(targets[0])
+            self._room.take(EVERY_NODE)
+        except NodeBusy:
+            for claim in targets:
+                self._claims.released(claim, BUSY_SECONDS)
+            return None
+        data = None
+        try:
+            data = self._sources.find(targets[0])
         except LeaseOver:
             pass
         except CopiesUnreachable:
@@ -93,16 +120,19 @@ class Replicate:
         except ObjectDamaged as error:
             for claim in targets:
                 self._claims.damaged(claim, error.detail)
-        return None
+        finally:
+            if data is None:
+                self._room.give(EVERY_NODE)
+        return None if data is None else Held(data, len(targets), self._room)
 
-    def _put(self, claim: Claim, data: bytearray) -> None:
+    def _put(self, claim: Claim, held: Held) -> None:
         """Runs in the pool, with a slot of the node's share."""
         try:
             deadline = self._claims.deadline(claim)
             if claim.attempts > 1 and self._there(claim, deadline):
                 self._claims.stored(claim, verified=True)
                 return
-            self._nodes.store(claim.node_id).put(blob_name(claim.blob.id), data, deadline)
+            self._nodes.store(claim.node_id).put(blob_name(claim.blob.id), held.data, deadline)
             self._claims.stored(claim)
         except LeaseOver:
             pass
@@ -111,6 +141,7 @@ class Replicate:
         except Exception:  # the edge of a thread whose task may have gone on
             LOG.exception("put_unexpected", blob=claim.blob.id, node=claim.node_id)
         finally:
+            held.leave()
             self._share.give(claim.node_id)
             self._claims.abandon([claim])
 

@@ -15,6 +15,7 @@ from common.errors import NodeBusy
 # A node that is well gives a slot back within milliseconds, even when all threads want one.
 PATIENCE_SECONDS: Final = 1.0
 BUSY_SECONDS: Final = 2.0
+EVERY_NODE: Final = "every node"
 
 
 class NodeShare:
@@ -63,11 +64,12 @@ class NodeShare:
 @dataclass(frozen=True, slots=True)
 class Shares:
     """`threads`: calls that a task waits for, a third of the worker's threads for each node. `puts`: calls that run on
-    by themselves, each with a blob in memory."""
+    by themselves. `room`: blobs in memory for them, of all nodes together (EVERY_NODE): as many as three take."""
 
     threads: NodeShare
     puts: NodeShare
+    room: NodeShare
 
     @classmethod
     def of(cls, threads: int) -> Shares:
-        return cls(NodeShare(threads // 3), NodeShare(threads // 2))
+        return cls(NodeShare(threads // 3), NodeShare(threads // 2), NodeShare(threads // 2 * 3))

@@ -76,7 +76,7 @@ def assemble(
     shares = Shares.of(threads)
     claims = Claims(catalogue, nodes, held, ends, settings)
     sources = Sources(catalogue, nodes, shares.threads, enqueuer, claims)
-    replicate = Replicate(claims, sources, nodes, shares.puts, pool)
+    replicate = Replicate(claims, sources, nodes, shares, pool)
     verify = Verify(claims, sources, nodes, shares.threads)
     settle = Settle(catalogue, nodes, sources, shares.threads, settings)
     looks = Looks(nodes, shares.threads)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from common.errors import CatalogueUnavailable, NodeError, NodeReadOnly
 from common.jobs.base import Queue, TaskName
 from common.objects import NodeHealth, NodeMode, Preconditions, blob_name
 from tests.unit.workers.rig import Rig, blocked, until
+from workers.process import DEFAULT_THREADS
 
 UP, DOWN = NodeHealth.UP, NodeHealth.DOWN
 
@@ -136,6 +138,27 @@ def test_a_blob_is_not_read_for_a_target_that_has_no_slot(rig: Rig) -> None:
         assert len(rig.nodes.stores[rig.ids[0]].calls) == 4
     finally:
         go_on.set()
+
+
+def test_many_slow_targets_do_not_fill_the_memory(empty_catalogue: Path, tmp_path: Path) -> None:
+    """Four nodes hang: the blobs that wait for them in memory are as many as three nodes may have."""
+    rig = Rig(empty_catalogue, tmp_path, nodes=5)
+    for target in rig.ids[1:]:
+        rig.put(f"for-{target}", blobs=5, nodes=[rig.ids[0], target])
+    ids = [blob for target in rig.ids[1:] for blob in rig.blob_ids(f"for-{target}")]
+    go_on = threading.Event()
+    for target in rig.ids[1:]:
+        rig.nodes.stores[target].faults.before = lambda operation, _: blocked(go_on)
+    try:
+        rig.worker.replicate(ids)
+        assert len(rig.nodes.stores[rig.ids[0]].calls) == DEFAULT_THREADS // 2 * 3
+    finally:
+        go_on.set()
+    until(lambda: sum(len(rig.nodes.stores[target].blobs) for target in rig.ids[1:]) == DEFAULT_THREADS // 2 * 3)
+    rig.converge()
+    rows = [row for target in rig.ids[1:] for row in rig.details(f"for-{target}").values()]
+    assert [row.state.value for row in rows] == ["stored"] * 40
+    rig.close()
 
 
 def test_slots_taken_for_a_blob_that_could_not_be_read_are_given_back(
