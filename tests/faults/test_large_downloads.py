@@ -1,0 +1,135 @@
+"""A node is lost in the middle of a download of 1 GiB (scenario 14): the client gets the same bytes, and no error."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import urllib3
+
+from tests.cluster import Cluster, wait
+from tests.faults.between import children, proxies
+
+MIB = 1 << 20
+SIZE = 1024 * MIB
+BLOB = 8 * MIB
+KEY = "long"
+QUEUED = 64 * 1024  # more than the head of an answer: a blob's bytes wait to be read
+DAMAGED_BLOBS = 6
+
+
+def pieces() -> Iterator[bytes]:
+    """The content, a MiB at a time, no two alike."""
+    noise = random.Random(14).randbytes(2 * MIB)
+    for number in range(SIZE // MIB):
+        start = number * 4099 % MIB
+        yield noise[start : start + MIB]
+
+
+@pytest.fixture(scope="module")
+def stored(cluster: Cluster) -> None:
+    """The object with all its copies; of unknown length when it was sent."""
+    assert cluster.put(KEY, pieces()).status == 201  # type: ignore[arg-type]
+    cluster.wait_converged(120)
+    assert {copy["state"] for copy in cluster.copies(KEY)} == {"stored"}
+
+
+class Download:
+    """Compared as it comes."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._answer: urllib3.BaseHTTPResponse = cluster.get(KEY, preload_content=False)
+        self._right = pieces()
+        self.count = 0
+
+    def read_to(self, end: int) -> None:
+        while self.count < end:
+            right = next(self._right)
+            assert self._answer.read(MIB) == right, f"after {self.count} bytes"
+            self.count += len(right)
+
+    def read_rest(self) -> None:
+        self.read_to(SIZE)
+        assert self._answer.read(1) == b""
+        self._answer.close()
+
+
+def serving(cluster: Cluster, ports: dict[str, int]) -> str:
+    """The node whose answer waits to be read by the API, which waits for the client. Its port, or its proxy's."""
+    gateways = {link for pid in children(cluster.process("api")["pid"]) for link in sockets(pid)}
+
+    def found() -> list[str]:
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        full = {row[2] for row in rows if row[9] in gateways and int(row[4].partition(":")[2], 16) > QUEUED}
+        return [name for name, port in ports.items() if any(remote.endswith(f":{port:04X}") for remote in full)]
+
+    wait(lambda: len(found()) == 1, 5, "one node has something to send")
+    return found()[0]
+
+
+def sockets(pid: int) -> set[str]:
+    """Inodes."""
+    links = (os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir())
+    return {link.removeprefix("socket:[").rstrip("]") for link in links if link.startswith("socket:[")}
+
+
+Loss = Callable[[Cluster, str], AbstractContextManager[None]]
+
+
+@contextmanager
+def killed(cluster: Cluster, name: str) -> Iterator[None]:
+    cluster.act("kill", name)
+    yield
+    cluster.act("start", name)
+
+
+@contextmanager
+def hung(cluster: Cluster, name: str) -> Iterator[None]:
+    cluster.signal(name, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        cluster.signal(name, signal.SIGCONT)
+
+
+@contextmanager
+def damaged(cluster: Cluster, name: str) -> Iterator[None]:
+    """A byte of each of the blobs that are next, on this node and on another one."""
+    names = list(dict.fromkeys(copy["blob_key"] for copy in cluster.copies(KEY)))
+    nodes = cluster.nodes()
+    for node in (name, next(other for other in nodes if other != name)):
+        for blob in names[SIZE // BLOB // 2 + 1 :][:DAMAGED_BLOBS]:
+            nodes[node].flip(blob, BLOB // 2)
+    yield
+    wait(lambda: any(node.names("quarantine/") for node in nodes.values()), 30, "the damage was met")
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("lost", [killed, hung, damaged])
+def test_a_download_of_a_gibibyte_goes_on_when_the_node_that_serves_it_is(cluster: Cluster, lost: Loss) -> None:
+    download = Download(cluster)
+    download.read_to(SIZE // 2)
+    ports = {row["name"]: urlsplit(row["endpoint"]).port or 0 for row in cluster.processes("node")}
+    name = serving(cluster, ports)
+    with lost(cluster, name):
+        download.read_rest()
+    wait(lambda: cluster.states()[name] == "up", 30, f"{name} is up")
+    cluster.wait_converged()
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_download_of_a_gibibyte_goes_on_when_its_connection_to_a_node_is_cut(cluster: Cluster) -> None:
+    with proxies(cluster, "node1", "node2", "node3") as way:
+        download = Download(cluster)
+        download.read_to(SIZE // 2)
+        proxy = way[serving(cluster, {name: proxy.port for name, proxy in way.items()})]
+        proxy.cut()
+        download.read_to(SIZE // 2 + 4 * BLOB)
+        proxy.forward()
+        download.read_rest()
