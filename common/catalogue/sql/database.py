@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -89,6 +89,18 @@ class Database:
         if self.sqlite:
             return self._clock()
         return float(connection.execute(_PG_NOW).scalar_one())
+
+    @contextmanager
+    def patient(self, connection: Connection, seconds: int) -> Iterator[None]:
+        """For what reads much: meanwhile a statement may take so long. SQLite has no limit."""
+        if self.sqlite:
+            yield
+            return
+        connection.exec_driver_sql(f"SET statement_timeout = '{seconds}s'")
+        try:
+            yield
+        finally:
+            connection.exec_driver_sql("RESET statement_timeout")
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run reading work; once more if the connection turns out to be dead."""
