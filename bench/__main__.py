@@ -4,7 +4,8 @@
     python -m bench --quick                 that everything works, in a few minutes; figures of no worth
     python -m bench --again                 the tables and plots once more, from results.json
 
-A part that fails does not keep the others from running; the report says so, and the exit status is 1.
+A part that fails does not keep the others from running; the report says so, and the exit status is 1. What was measured
+is written after each part: a run that is broken off keeps the parts that ended.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,13 @@ PARTS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "compare": (["--rounds", "3", "--minutes", "16", "--json"], ["--rounds", "1", "--seconds", "1", "--json"]),
     "prototype": (["--rounds", "3", "--json"], ["--rounds", "1", "--json"]),
     "flipped": (["--objects", "9", "--json"], ["--objects", "1", "--json"]),
-    "large": (["--json"], ["--gib", "0.1", "--json"]),
     "catalogue": (["--rounds", "5", "--json"], ["--rounds", "1", "--rows", "20000", "--seconds", "1", "--json"]),
     "curve": (["--rounds", "3", "--json"], ["--rounds", "1", "--seconds", "1", "--json"]),
     "healing lag": ([], ["--uploads", "100", "--rounds", "1"]),
     "healing returning": ([], ["--objects", "100"]),
     "healing wiped": ([], ["--small", "100", "--large", "2"]),
     "scrubbing": ([], ["--objects", "20", "--seconds", "2", "--rounds", "1"]),
+    "large": (["--json"], ["--gib", "0.1", "--json"]),
 }
 
 
@@ -48,18 +49,22 @@ def main(quick: bool, out: Path, again: bool, only: str) -> None:
     """Measure everything, and write tables, plots and JSON."""
     out.mkdir(parents=True, exist_ok=True)
     results = out / "results.json"
+    if not any(only in name for name in PARTS):
+        raise click.UsageError(f"no part is called so; there is: {', '.join(PARTS)}")
     if again:
         found = json.loads(results.read_text())
+        write(found, out)
     else:
-        found = measure(quick, only)
-        results.write_text(json.dumps(found, indent=1) + "\n")
-    write(found, out)
+        for found in measured(quick, only):
+            results.write_text(json.dumps(found, indent=1) + "\n")
+            write(found, out)
     click.echo(f"see {out / 'README.md'}", err=True)
     if found["failed"]:
         sys.exit(1)
 
 
-def measure(quick: bool, only: str) -> dict[str, Any]:
+def measured(quick: bool, only: str) -> Iterator[dict[str, Any]]:
+    """All that was found so far, after each part."""
     found: dict[str, Any] = {
         "at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "quick": quick,
@@ -79,7 +84,7 @@ def measure(quick: bool, only: str) -> dict[str, Any]:
         else:
             found["parts"][name] = _documents(done.stdout)
         click.echo(f"== {name}: {time.monotonic() - started:.0f} s, status {done.returncode}", err=True)
-    return found
+        yield found
 
 
 def _documents(text: str) -> Any:
