@@ -36,6 +36,7 @@ PARTS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "healing returning": ([], ["--objects", "100"]),
     "healing wiped": ([], ["--small", "100", "--large", "2"]),
     "scrubbing": ([], ["--objects", "20", "--seconds", "2", "--rounds", "1"]),
+    "compare --huge": (["--only", "1G", "--rounds", "2", "--json"], ["--only", "1G", "--rounds", "1", "--json"]),
     "large": (["--json"], ["--gib", "0.1", "--json"]),
 }
 
@@ -119,6 +120,7 @@ def write(found: Mapping[str, Any], out: Path) -> None:
 
 _TITLES = {
     "compare": "Beside a raw node, rclone and the prototype",
+    "compare --huge": "The same with 1 GiB",
     "prototype": "The prototype's load lines",
     "flipped": "A damaged copy",
     "large": "Large objects",
@@ -131,6 +133,7 @@ _TITLES = {
 }
 _TABLES = {
     "compare": report.compared,
+    "compare --huge": report.compared,
     "prototype": report.loads,
     "flipped": report.flipped,
     "large": report.large,
