@@ -6,6 +6,8 @@ A body cut short of its Content-Length looks like a clean end of file to WSGI, s
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -21,6 +23,7 @@ _LENGTH = re.compile(r"\d{1,18}")
 _COUNT = re.compile(r"\d{1,9}")
 
 Model = TypeVar("Model", bound=BaseModel)
+T = TypeVar("T")
 
 
 class RequestBody:
@@ -31,6 +34,7 @@ class RequestBody:
 
     def __init__(self, request: Request, limit: int) -> None:
         self._stream = request.stream
+        self._exchange = getattr(request.stream, "exchange", None)
         self._limit = limit
         self.length = announced_length(request)
         self.received = 0
@@ -38,6 +42,11 @@ class RequestBody:
             raise TooLarge(f"the body may have at most {limit} bytes")
 
     def readinto(self, buffer: memoryview) -> int:
+        """How many bytes were put there, 0 at the end. BodyCut, BodyTimeout, TooLarge."""
+        if self._exchange is not None and len(buffer):
+            count = self._receive(partial(self._exchange.readinto, buffer))
+            if count is not None:
+                return self._counted(count, 1)
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
@@ -49,17 +58,22 @@ class RequestBody:
             most = min(most, self.length - self.received)
         if most == 0:
             return b""
-        data = self._receive(most)
-        self.received += len(data)
-        if self.length is not None and len(data) < most:
+        data = self._receive(partial(self._stream.read, most))
+        self._counted(len(data), most)
+        return data
+
+    def _counted(self, count: int, least: int) -> int:
+        """`least`: fewer of an announced body are a cut one, unless it is all there."""
+        self.received += count
+        if self.length is not None and count < least and self.received < self.length:
             raise BodyCut(f"the body ended after {self.received} of {self.length} bytes")
         if self.received > self._limit:
             raise TooLarge(f"the body may have at most {self._limit} bytes")
-        return data
+        return count
 
-    def _receive(self, most: int) -> bytes:
+    def _receive(self, receive: Callable[[], T]) -> T:
         try:
-            return self._stream.read(most)
+            return receive()
         except TimeoutError as error:
             raise BodyTimeout(str(error)) from None
         except (OSError, ParseException):  # reset, or a chunked body that ends or goes wrong midway

@@ -120,21 +120,41 @@ class PacedUnreader(SocketUnreader):  # type: ignore[misc]
         return data
 
     def _body_chunk(self, size_hint: int | None) -> bytes:
-        if self.expired:
-            raise TimeoutError("the body did not come, or came too slowly")
-        if self.expects_continue:
-            self.expects_continue = False
-            self.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        data = b""
+        self._begin_wanting()
         try:
             data = bytes(super().chunk(size_hint))
         except BlockingIOError:
             self.sock.wait_to_receive(self.pace, self.idle)
             data = bytes(super().chunk(size_hint))
-        self.pace.moved += len(data)
-        if self.pace.too_slow() and data:
-            raise TimeoutError("the body came too slowly")
+        self._came(len(data))
         return data
+
+    def receive_into(self, buffer: memoryview) -> int:
+        """As much of the body as has come, at least a byte; 0 at the end of what the client sends."""
+        if self.buffered:
+            data = self.read(min(self.buffered, len(buffer)))
+            buffer[: len(data)] = data
+            return len(data)
+        self._begin_wanting()
+        try:
+            count: int = self.sock.recv_into(buffer)
+        except BlockingIOError:
+            self.sock.wait_to_receive(self.pace, self.idle)
+            count = self.sock.recv_into(buffer)
+        self._came(count)
+        return count
+
+    def _begin_wanting(self) -> None:
+        if self.expired:
+            raise TimeoutError("the body did not come, or came too slowly")
+        if self.expects_continue:
+            self.expects_continue = False
+            self.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _came(self, count: int) -> None:
+        self.pace.moved += count
+        if self.pace.too_slow() and count:
+            raise TimeoutError("the body came too slowly")
 
 
 def refuse(sock: socket.socket, answer: Answer, detail: str, headers: str = "") -> None:
