@@ -22,7 +22,6 @@ from common.objects import Protection, Version
 
 log = structlog.get_logger(__name__)
 
-PIECE_BYTES = 256 * 1024
 OF_EACH_PART = ("Content-Type", "Content-Encoding", "Content-Language")
 
 
@@ -105,12 +104,7 @@ def _not_modified(version: Version) -> Response:
 def pieces(fetched: Fetched) -> Iterator[bytes]:
     """The verified bytes. What fails after the first of them can only cut the connection: the client sees fewer."""
     try:
-        for chunk in fetched.chunks:
-            if len(chunk) <= PIECE_BYTES:
-                yield chunk
-            else:
-                for start in range(0, len(chunk), PIECE_BYTES):
-                    yield chunk[start : start + PIECE_BYTES]
+        yield from fetched.chunks
     except BovedaError as error:
         log.warning("download_cut", version=fetched.version.id, kind=type(error).__name__, detail=error.detail)
         raise ConnectionResetError(errno.ECONNRESET, "download cut") from None
