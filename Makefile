@@ -5,8 +5,9 @@ STAMP := .venv/.made
 PYTHONS := python3.11 python3.12 python3.13 python3.14 python3
 # The last version of the MinIO server's module; it has no release tags.
 MINIO := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
-# What needs no servers runs side by side. What does, one by one: two clusters at once are too much for two cores.
+# What starts no cluster runs side by side. What does, one by one: two clusters at once are too much for two cores.
 SERVERLESS := tests/unit tests/vectors
+CLUSTERLESS := $(SERVERLESS) tests/contract
 SIDE_BY_SIDE := -n 2 --dist loadfile
 ARGS ?=
 
@@ -40,8 +41,8 @@ up: $(STAMP) ## the whole store on this machine, in the foreground; Ctrl-C stops
 test: $(STAMP) ## the whole suite, against real nodes and a real queue
 ifeq ($(strip $(ARGS)),)
 	@status=0; \
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(SERVERLESS) || status=$$?; \
-	$(BIN)/python -m pytest $(SERVERLESS:%=--ignore=%) || status=$$?; \
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(CLUSTERLESS) || status=$$?; \
+	$(BIN)/python -m pytest $(CLUSTERLESS:%=--ignore=%) || status=$$?; \
 	exit $$status
 else
 	@exec $(BIN)/python -m pytest $(ARGS)
