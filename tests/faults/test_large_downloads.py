@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -66,9 +66,10 @@ class Download:
 
 def serving(cluster: Cluster, ports: dict[str, int], download: Download) -> str:
     """The node whose answer waits to be read by the API, which waits for the client. Its port, or its proxy's."""
-    gateways = {link for pid in children(cluster.process("api")["pid"]) for link in sockets(pid)}
+    processes = children(cluster.process("api")["pid"])
 
     def found() -> list[str]:
+        gateways = {link for pid in processes for link in sockets(pid)}
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         full = {row[2] for row in rows if row[9] in gateways and int(row[4].partition(":")[2], 16) > QUEUED}
         return [name for name, port in ports.items() if any(remote.endswith(f":{port:04X}") for remote in full)]
@@ -86,7 +87,10 @@ def serving(cluster: Cluster, ports: dict[str, int], download: Download) -> str:
 
 def sockets(pid: int) -> set[str]:
     """Inodes."""
-    links = (os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir())
+    links = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            links.add(os.readlink(link))
     return {link.removeprefix("socket:[").rstrip("]") for link in links if link.startswith("socket:[")}
 
 
