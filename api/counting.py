@@ -57,8 +57,9 @@ class Counts:
 
     def _recount(self) -> Future[StatusCounts]:
         if self._running is None:
-            self._running = Future()
-            threading.Thread(target=self._run, args=(self._running,), name="counts", daemon=True).start()
+            running: Future[StatusCounts] = Future()
+            threading.Thread(target=self._run, args=(running,), name="counts", daemon=True).start()
+            self._running = running  # once there is a thread that will end it
         return self._running
 
     def _run(self, running: Future[StatusCounts]) -> None:

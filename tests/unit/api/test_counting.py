@@ -115,3 +115,17 @@ def test_a_count_that_fails_is_told_and_tried_again(counting: Counting) -> None:
             counts.now()
     counting.fails = False
     assert counts.now().dead_letters == 1
+
+
+def test_where_no_thread_can_be_started_the_next_one_who_asks_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    counting = Counting(takes=0.0)
+    counts = Counts(counting, lambda: counting.time)
+
+    def none_left(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(RuntimeError):
+            counts.now()
+    assert counts.now().dead_letters == 1
