@@ -179,7 +179,10 @@ class Objects(Protocol):
         """Turn copies of versions doomed for `doom_delay` seconds to `doomed`; rows without a node go at once."""
 
     def forget(self, limit: int = 300) -> int:
-        """Delete rows of doomed versions and blobs that have no copy row left; how many versions."""
+        """Delete rows of doomed versions and blobs that have no copy row left; how many versions.
+
+        A version whose upload never finished stays until `uploads.forget` no longer remembers that.
+        """
 
 
 class Nodes(Protocol):

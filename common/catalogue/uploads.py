@@ -79,4 +79,4 @@ class Uploads(Protocol):
         """Doom it, whoever sends; of a finished one only this memory goes, the object stays."""
 
     def forget(self, seconds: float, limit: int = 1000) -> int:
-        """Delete what is remembered of uploads finished so long ago; how many."""
+        """Delete what is remembered of uploads finished, expired or ended so long ago; how many."""

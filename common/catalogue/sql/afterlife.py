@@ -1,7 +1,8 @@
 """What becomes of versions nobody sees any more: uploads expire, copies are doomed, rows are forgotten.
 
 A doomed version is one row at first. After `doom_delay` its copies follow in batches; a copy's row goes when its node
-has confirmed; a blob's row when it has no copies; the version's when it has no blobs. Nothing resurrects.
+has confirmed; a blob's row when it has no copies; the version's when it has no blobs. Nothing resurrects. An upload
+that expired or was ended stays known for a while (`uploads`), so that whoever still sends hears that it is gone.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ class Afterlife:
     def forget(self, limit: int = 300) -> int:
         no_copies = ~exists().where(copies.c.blob_id == blobs.c.id)
         no_blobs = ~exists().where(blobs.c.version_id == versions.c.id)
+        unremembered = ~exists().where(uploads.c.version_id == versions.c.id, uploads.c.finished_at.is_(None))
         doomed = IS_DOOMED_VERSION
         empty_blobs = (
             select(blobs.c.id)
@@ -93,7 +95,7 @@ class Afterlife:
             .where(doomed, no_copies)
             .limit(limit)
         )
-        empty_versions = select(versions.c.id).where(doomed, no_blobs).limit(limit)
+        empty_versions = select(versions.c.id).where(doomed, no_blobs, unremembered).limit(limit)
 
         def work(connection: Connection) -> int:
             # One that is getting a copy's row at this moment is left; one that got it before the lock is seen below.

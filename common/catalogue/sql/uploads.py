@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
 
 from common.catalogue.sql import locks
 from common.catalogue.sql.database import Database
 from common.catalogue.sql.rows import AnyRow
-from common.catalogue.sql.tables import blobs, buckets, uploads, versions
+from common.catalogue.sql.tables import IS_DOOMED_VERSION, blobs, buckets, uploads, versions
 from common.catalogue.sql.writing import check_held, insert_blobs, mark_stored
 from common.catalogue.uploads import Holder, Resumable
 from common.errors import Conflict, NoSuchUpload, UploadGone
@@ -196,9 +196,11 @@ class SqlUploads:
 
         def look(connection: Connection) -> list[str]:
             before = self._database.now(connection) - seconds
+            gone = and_(IS_DOOMED_VERSION, versions.c.doomed_at < before)
             old = (
                 select(uploads.c.id)
-                .where(uploads.c.id < id_at(before), uploads.c.finished_at < before)
+                .select_from(uploads.join(versions, versions.c.id == uploads.c.version_id))
+                .where(uploads.c.id < id_at(before), or_(uploads.c.finished_at < before, gone))
                 .order_by(uploads.c.id)
                 .limit(limit)
             )

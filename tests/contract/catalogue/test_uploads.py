@@ -153,7 +153,13 @@ def test_an_expired_or_ended_upload_is_gone_to_everybody(stage: Stage) -> None:
                 use()
         with pytest.raises(UploadSuperseded):
             commit(stage, upload)
-    assert stage.catalogue.objects.forget() == 2
+    assert (stage.catalogue.objects.forget(), uploads.forget(60)) == (0, 0), (
+        "whoever still sends is told that it is gone"
+    )
+    for upload in (expired, ended):
+        with pytest.raises(UploadGone):
+            uploads.find(upload.id)
+    assert (uploads.forget(-60), stage.catalogue.objects.forget()) == (2, 2)
     with pytest.raises(NoSuchUpload):
         uploads.find(expired.id)
 

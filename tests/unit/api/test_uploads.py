@@ -130,6 +130,7 @@ def test_an_upload_expires_a_day_after_its_last_bytes(make_api: MakeApi) -> None
     problem(tus.patch(url, 3, b"d"), 410, "upload-gone")
     assert tus.head(url).status_code == 410, "whether the sweep was here yet or not"
     assert api.catalogue.objects.expire_uploads() == 1
+    assert api.catalogue.objects.forget() == 0
     problem(tus.patch(url, 3, b"d"), 410, "upload-gone")
 
 
