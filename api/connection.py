@@ -12,6 +12,7 @@ from gunicorn.workers import gthread
 
 from api.client_socket import ClientSocket, Waits
 from api.pacing import Incomplete, PacedUnreader
+from api.request_head import RequestHead
 
 HEAD_SECONDS = 5.0
 AHEAD_BYTES = 64 * 1024  # of a body, or all of a shorter one, are there before a thread takes it
@@ -71,6 +72,7 @@ class Connection(gthread.TConn):  # type: ignore[misc]
     def __init__(self, cfg: Any, sock: socket.socket, client: Any, server: Any, idle: float, waits: Waits) -> None:
         super().__init__(cfg, ClientSocket(sock, waits), client, server)
         super().init()
+        self.parser.mesg_class = RequestHead
         self.sock.setblocking(False)
         self.unreader = self.parser.unreader = PacedUnreader(self.sock, idle)
         self.phase = Phase.SILENT
@@ -108,6 +110,11 @@ class Connection(gthread.TConn):  # type: ignore[misc]
         self.exchange = request.body.exchange = Exchange(request, self.unreader)
         self.request = request
         return True
+
+    @property
+    def path(self) -> str:
+        """What is asked for, as far as it is known."""
+        return "" if self.request is None else str(self.request.path)
 
     def body_wanted(self) -> int:
         reader = self.request.body.reader

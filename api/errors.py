@@ -7,7 +7,7 @@ the request's id.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -33,7 +33,17 @@ class Answer:
 
 
 _SPANISH = {404: "no hay nada en esta dirección", 405: "método no permitido"}
-_INTERNAL = Answer(500, "internal", "Internal error", "error interno")
+
+# What no exception of ours stands for.
+INTERNAL = Answer(500, "internal", "Internal error", "error interno")
+NOT_READY = Answer(503, "not-ready", "Not ready")
+METHOD_NOT_ALLOWED = Answer(405, "method-not-allowed", "Method Not Allowed", _SPANISH[405])
+HEAD_LATE = Answer(408, "headers-timeout", "Request Timeout")
+BUSY = Answer(503, "busy", "Service Unavailable", "inténtelo de nuevo")
+TARGET_TOO_LONG = Answer(414, "uri-too-long", "URI Too Long")
+HEAD_TOO_LARGE = Answer(431, "headers-too-large", "Request Header Fields Too Large")
+TRANSFER_CODING = Answer(501, "transfer-coding", "Unsupported Transfer-Encoding")
+EXPECTATION_FAILED = Answer(417, "expectation-failed", "Expectation Failed")
 
 TABLE: Mapping[type[errors.BovedaError], Answer] = {
     errors.Malformed: Answer(400, "malformed", "Malformed request"),
@@ -69,6 +79,18 @@ TABLE: Mapping[type[errors.BovedaError], Answer] = {
     errors.ObjectDamaged: Answer(502, "object-damaged", "Object damaged", "todas las copias están dañadas"),
     errors.OutcomeUnknown: Answer(500, "outcome-unknown", "Outcome unknown", "no se sabe si el cambio se guardó"),
 }
+ALL: Sequence[Answer] = (
+    *TABLE.values(),
+    INTERNAL,
+    NOT_READY,
+    METHOD_NOT_ALLOWED,
+    HEAD_LATE,
+    BUSY,
+    TARGET_TOO_LONG,
+    HEAD_TOO_LARGE,
+    TRANSFER_CODING,
+    EXPECTATION_FAILED,
+)
 SPANISH_DOOR = ("/cargar", "/descargar", "/eliminar")
 
 
@@ -77,7 +99,7 @@ def answer_of(error: Exception) -> Answer:
     for kind in type(error).__mro__:
         if kind in TABLE:
             return TABLE[kind]
-    return _INTERNAL
+    return INTERNAL
 
 
 def install(app: Flask) -> None:
@@ -88,7 +110,7 @@ def install(app: Flask) -> None:
 
 def _boveda(error: errors.BovedaError) -> Response:
     answer = answer_of(error)
-    if answer is _INTERNAL:
+    if answer is INTERNAL:
         return _unexpected(error)
     extra: dict[str, object] = {}
     headers: dict[str, str] = {}
@@ -119,27 +141,31 @@ def _http(error: HTTPException) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     log.error("request_failed", kind=type(error).__name__, exc_info=error)
-    return respond(_INTERNAL, "something went wrong inside; the log has it under this request_id", {}, {})
+    return respond(INTERNAL, "something went wrong inside; the log has it under this request_id", {}, {})
 
 
 def respond(answer: Answer, detail: str, extra: Mapping[str, object], headers: Mapping[str, str]) -> Response:
-    if request.path.startswith(SPANISH_DOOR):
-        body: dict[str, object] = {"error": answer.spanish or detail}
-        kind = "application/json"
-    else:
-        body = problem(answer, detail, g.get("request_id")) | dict(extra)
-        kind = PROBLEM
-    response = Response(json.dumps(body, ensure_ascii=False), answer.status, content_type=kind)
+    kind, body = document(request.path, answer, detail, g.get("request_id"), extra)
+    response = Response(body, answer.status, content_type=kind)
     response.headers.update(headers)
     return response
 
 
-def problem(answer: Answer, detail: str, request_id: str | None) -> dict[str, object]:
-    """RFC 9457. The types are relative addresses: each is described where the API itself is."""
-    return {
+def document(
+    path: str, answer: Answer, detail: str, request_id: str | None, extra: Mapping[str, object] | None = None
+) -> tuple[str, str]:
+    """Content type and body, in the words of the door at this path: RFC 9457 at most of them.
+
+    The types are relative addresses: each is described where the API itself is.
+    """
+    if path.startswith(SPANISH_DOOR):
+        return "application/json", json.dumps({"error": answer.spanish or detail}, ensure_ascii=False)
+    problem = {
         "type": f"/problems/{answer.slug}",
         "title": answer.title,
         "status": answer.status,
         "detail": detail,
         "request_id": request_id,
+        **(extra or {}),
     }
+    return PROBLEM, json.dumps(problem, ensure_ascii=False)

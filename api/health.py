@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response
 
 from api.alerts import alerts
 from api.documents import answer
-from api.errors import PROBLEM, Answer, problem
+from api.errors import NOT_READY, respond
 from api.openapi import documented
 from api.processes import Processes
 from api.schemas import Alive, Ready, Status
@@ -21,8 +21,6 @@ from common.errors import CatalogueUnavailable, Unavailable
 from common.objects import rfc3339
 
 blueprint = Blueprint("health", __name__)
-
-_NOT_READY = Answer(503, "not-ready", "Not ready")
 
 
 @blueprint.get("/healthz")
@@ -38,10 +36,7 @@ def ready() -> Response:
     missing = list(_missing(services()))
     if not missing:
         return answer({"status": "ready", "missing": []})
-    document = problem(_NOT_READY, "; ".join(missing), g.request_id) | {"missing": missing}
-    response = answer(document, 503, {"Retry-After": "2"})
-    response.content_type = PROBLEM
-    return response
+    return respond(NOT_READY, "; ".join(missing), {"missing": missing}, {"Retry-After": "2"})
 
 
 def _missing(parts: Services) -> Iterator[str]:

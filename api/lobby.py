@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 
 from api.connection import Connection, Phase
-from api.errors import Answer
+from api.errors import BUSY, HEAD_LATE, Answer
 from api.pacing import HEAD_BYTES_MAX, refuse
 
 TURN_SECONDS = 30.0
@@ -26,8 +26,6 @@ CLOSE_BYTES = 64 << 20
 CLOSE_STEP = 256 * 1024
 HEAD_STEP = 8 * 1024  # a head without an end is looked at each time it has grown by so much: it may be refused already
 
-_HEAD_LATE = Answer(408, "headers-timeout", "Request Timeout")
-_BUSY = Answer(503, "busy", "Service Unavailable")
 RETRY = "Retry-After: 5\r\n"
 
 
@@ -95,11 +93,11 @@ class Lobby:
                 conn.unreader.expired = True  # the application answers, in the words of its door
                 self._ask(conn)
             elif conn.phase is Phase.HEAD:
-                self._refuse(conn, _HEAD_LATE, "the headers did not come in time")
+                self._refuse(conn, HEAD_LATE, "the headers did not come in time")
             else:
                 self._drop(conn)
         while pressed and self.turns and self.turns[0].until <= now:
-            self._refuse(self.turns.popleft(), _BUSY, "other clients' slow bodies keep the threads; try again")
+            self._refuse(self.turns.popleft(), BUSY, "other clients' slow bodies keep the threads; try again")
 
     def make_room(self, count: int) -> None:
         """Close the slowest, to take others in their place."""
@@ -110,7 +108,7 @@ class Lobby:
         slowest += [self.turns.popleft() for _ in range(min(count - len(slowest), len(self.turns)))]
         for conn in slowest:
             if conn.phase not in (Phase.SILENT, Phase.CLOSING):
-                refuse(conn.sock, _BUSY, "too many connections, and this one is slow; try again", RETRY)
+                refuse(conn.sock, conn.path, BUSY, "too many connections, and this one is slow; try again", RETRY)
             self._drop(conn)
 
     def _pace(self, conn: Connection, now: float) -> float:
@@ -165,7 +163,7 @@ class Lobby:
             self._drop(conn)
 
     def _refuse(self, conn: Connection, answer: Answer, detail: str) -> None:
-        refuse(conn.sock, answer, detail, RETRY if answer is _BUSY else "")
+        refuse(conn.sock, conn.path, answer, detail, RETRY if answer is BUSY else "")
         conn.say_goodbye()
         self.close(conn)
 

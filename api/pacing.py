@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import socket
 
@@ -17,7 +16,7 @@ from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.http.unreader import SocketUnreader
 
 from api.client_socket import ClientSocket, Pace
-from api.errors import PROBLEM, Answer, problem
+from api.errors import Answer, document
 
 RATE_SECONDS = 30.0
 PATIENCE_SECONDS = 0.005  # most clients that have begun go on at once: cheaper than another way through the poller
@@ -157,12 +156,13 @@ class PacedUnreader(SocketUnreader):  # type: ignore[misc]
             raise TimeoutError("the body came too slowly")
 
 
-def refuse(sock: socket.socket, answer: Answer, detail: str, headers: str = "") -> None:
-    """Write a problem document straight to the socket, as far as it takes it; the connection is to be closed then."""
+def refuse(sock: socket.socket, path: str, answer: Answer, detail: str, headers: str = "") -> None:
+    """Write an error's document straight to the socket, as far as it takes it; the connection is to be closed then."""
     request_id = os.urandom(12).hex()
-    body = json.dumps(problem(answer, detail, request_id)).encode()
+    kind, text = document(path, answer, detail, request_id)
+    body = text.encode()
     head = (
-        f"HTTP/1.1 {answer.status} {answer.title}\r\nContent-Type: {PROBLEM}\r\nContent-Length: {len(body)}\r\n"
+        f"HTTP/1.1 {answer.status} {answer.title}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
         f"{headers}X-Request-Id: {request_id}\r\nConnection: close\r\n\r\n"
     )
     with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ from functools import cache
 from flask import Blueprint, Flask, Response, current_app
 
 from api.documents import answer
-from api.errors import TABLE
+from api.errors import ALL, TABLE
 from api.openapi import describe
 from common.errors import NotFound
 
@@ -27,11 +27,12 @@ def docs() -> Response:
 
 @blueprint.get("/problems/<slug>")
 def problem(slug: str) -> Response:
-    for error, row in TABLE.items():
-        if row.slug == slug:
-            text = (error.__doc__ or row.title).strip().splitlines()[0]
-            return answer({"type": f"/problems/{slug}", "title": row.title, "status": row.status, "description": text})
-    raise NotFound("there is no such type of problem")
+    row = next((row for row in ALL if row.slug == slug), None)
+    if row is None:
+        raise NotFound("there is no such type of problem")
+    error = next((error for error, of_error in TABLE.items() if of_error is row), None)
+    text = ((error and error.__doc__) or row.title).strip().splitlines()[0]
+    return answer({"type": f"/problems/{slug}", "title": row.title, "status": row.status, "description": text})
 
 
 @cache

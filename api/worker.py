@@ -29,9 +29,19 @@ from gunicorn.workers import gthread
 
 from api.client_socket import Waits
 from api.connection import Connection, Phase
-from api.errors import Answer
+from api.errors import (
+    EXPECTATION_FAILED,
+    HEAD_TOO_LARGE,
+    INTERNAL,
+    TABLE,
+    TARGET_TOO_LONG,
+    TRANSFER_CODING,
+    Answer,
+)
 from api.lobby import Lobby
 from api.pacing import refuse
+from api.request_head import UnusableHeader
+from common.errors import Malformed
 
 log = structlog.get_logger(__name__)
 
@@ -42,13 +52,12 @@ STAY_SECONDS = 0.01
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
 
 _REFUSALS: tuple[tuple[type[Exception], Answer], ...] = (
-    (http_errors.LimitRequestLine, Answer(414, "uri-too-long", "URI Too Long")),
-    (http_errors.LimitRequestHeaders, Answer(431, "headers-too-large", "Request Header Fields Too Large")),
-    (http_errors.UnsupportedTransferCoding, Answer(501, "transfer-coding", "Unsupported Transfer-Encoding")),
-    (http_errors.ExpectationFailed, Answer(417, "expectation-failed", "Expectation Failed")),
-    (http_errors.ParseException, Answer(400, "malformed", "Malformed request")),
+    (http_errors.LimitRequestLine, TARGET_TOO_LONG),
+    (http_errors.LimitRequestHeaders, HEAD_TOO_LARGE),
+    (http_errors.UnsupportedTransferCoding, TRANSFER_CODING),
+    (http_errors.ExpectationFailed, EXPECTATION_FAILED),
+    (http_errors.ParseException, TABLE[Malformed]),
 )
-_INTERNAL = Answer(500, "internal", "Internal error")
 
 
 class Outcome(enum.Enum):
@@ -212,12 +221,15 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer what never reached the application. The log names the kind, not the line: it may hold names."""
-        answer = next((answer for kind, answer in _REFUSALS if isinstance(exc, kind)), _INTERNAL)
+        answer = next((answer for kind, answer in _REFUSALS if isinstance(exc, kind)), INTERNAL)
         if isinstance(exc, http_errors.InvalidResponseHeader | http_errors.InvalidResponseHeaderName):
-            answer = _INTERNAL
-        if answer is _INTERNAL:
+            answer = INTERNAL
+        if answer is INTERNAL:
             log.error("request_failed", kind=type(exc).__name__, exc_info=exc)
-        refuse(client, answer, "the request cannot be understood" if answer.status < 500 else answer.title)
+        detail = answer.title if answer.status >= 500 else "the request cannot be understood"
+        if isinstance(exc, UnusableHeader):
+            detail = str(exc)
+        refuse(client, "" if req is None else str(req.path), answer, detail)
 
 
 class Log(glogging.Logger):  # type: ignore[misc]

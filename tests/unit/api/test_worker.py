@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import socket
 import threading
@@ -24,10 +25,14 @@ HOST = b"Host: localhost\r\n"
 
 
 def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-    """Counts what it is sent, or sends a lot."""
+    """Counts what it is sent, sends a lot, or says where it was asked."""
     if environ["PATH_INFO"] == "/big":
         start("200 OK", [("Content-Length", str(BIG))])
         return (bytes(1 << 18) for _ in range(BIG >> 18))
+    if environ["REQUEST_METHOD"] == "ECHO":
+        path = environ["PATH_INFO"].encode("latin-1")
+        start("200 OK", [("Content-Length", str(len(path)))])
+        return [path]
     body = environ["wsgi.input"]
     count = 0
     status = "200 OK"
@@ -272,6 +277,34 @@ def test_a_head_without_an_end_is_refused_before_it_fills_the_memory(server: Ser
             except OSError:
                 break
         assert sock.recv(100).startswith(b"HTTP/1.1 431")
+
+
+@pytest.mark.parametrize(
+    ("target", "path"), [("/descargar/año.txt".encode(), "/descargar/año.txt"), (b"/\xf1?a=\xf1", "/\udcf1")]
+)
+def test_a_target_as_curl_sends_it_is_taken_as_if_it_were_encoded(server: Server, target: bytes, path: str) -> None:
+    answer = server.ask(b"ECHO " + target + b" HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+    assert answer.partition(b"\r\n\r\n")[2] == path.encode(errors="surrogateescape")
+
+
+@pytest.mark.parametrize("name", [b"X-Meta-foo_bar", b"x_meta_foo"])
+def test_a_header_to_be_stored_that_would_be_lost_is_refused_by_name(server: Server, name: bytes) -> None:
+    answer = server.ask(b"GET / HTTP/1.1\r\n" + HOST + name + b": 1\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert name in answer
+    assert server.ask(b"GET / HTTP/1.1\r\n" + HOST + b"X_Other: 1\r\nConnection: close\r\n\r\n")[9:12] == b"200"
+
+
+@pytest.mark.parametrize("server", [60], indirect=True)
+def test_what_the_worker_itself_answers_at_the_spanish_door_has_its_shape(server: Server) -> None:
+    server.worker.idle_seconds = 60.0
+    clients = server.slow(100, b"POST /cargar" + put(1000, 1)[5:])
+    refused, _, _ = select.select(clients, [], [], 10)
+    answer = read_all(refused[0])
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert answer.partition(b"\r\n\r\n")[2].decode() == '{"error": "inténtelo de nuevo"}'
+    for sock in clients:
+        sock.close()
 
 
 def ask_again(sock: socket.socket) -> None:
