@@ -15,12 +15,13 @@ from flask import Request
 from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ValidationError
 
+from api.routing import decode_name
 from common.errors import BodyCut, BodyTimeout, Malformed, NotAllowed, TooLarge
 
 READ_BYTES = 256 * 1024
 JSON_BYTES_MAX = 64 * 1024
 _LENGTH = re.compile(r"\d{1,18}")
-_COUNT = re.compile(r"\d{1,9}")
+_COUNT = re.compile(r"-?\d{1,9}")
 
 Model = TypeVar("Model", bound=BaseModel)
 T = TypeVar("T")
@@ -135,11 +136,9 @@ def read_query(request: Request, model: type[Model]) -> Model:
 def _pairs(query: str) -> list[tuple[str, str]]:
     pairs = []
     for part in filter(None, query.split("&")):
-        name, value = (unquote_to_bytes(text.replace("+", " ")) for text in part.partition("=")[::2])
-        try:
-            pairs.append((name.decode(), value.decode()))
-        except UnicodeDecodeError:
-            raise Malformed(name.decode("ascii", "replace"), "must be percent-encoded UTF-8") from None
+        name, value = (text.replace("+", " ") for text in part.partition("=")[::2])
+        field = unquote_to_bytes(name).decode("ascii", "replace")
+        pairs.append((decode_name(field, name), decode_name(field, value)))
     return pairs
 
 

@@ -106,11 +106,11 @@ def _scope(scope: JobScope) -> Scope:
     if scope.prefix is not None and scope.key is not None:
         raise NotAllowed("scope.key", "cannot be together with a prefix")
     if scope.bucket is not None:
-        parts.catalogue.buckets.get(check_bucket_name(scope.bucket))
+        parts.catalogue.buckets.get(check_bucket_name(scope.bucket, "scope.bucket"))
     if scope.key is not None:
-        check_key(scope.key)
+        check_key(scope.key, "scope.key")
     if scope.prefix:
-        check_key(scope.prefix)
+        check_key(scope.prefix, "scope.prefix")
     if scope.node is not None and all(node.spec.name != scope.node for node in parts.catalogue.nodes.all()):
         raise NoSuchNode("there is no node of that name")
     return Scope(scope.bucket, scope.prefix, scope.key, scope.node)

@@ -35,7 +35,7 @@ FIELD = "archivo"
 def cargar() -> Response:
     parts = services()
     form = FormFile(request, FIELD, parts.settings.max_object_size)
-    name = check_key(_last_component(form.filename))
+    name = check_key(_last_component(form.filename), FIELD)
     stored = parts.store(SPANISH_BUCKET, name, form, _headers(form.content_type), preconditions=guards(request))
     document = {
         "mensaje": "archivo guardado",  # of one length, new or replaced: `ab` counts another as a failure
@@ -75,7 +75,7 @@ def attachment(name: str) -> str:
 
 
 def _name(raw: str) -> str:
-    return check_key(decode_name("nombre", raw))
+    return check_key(decode_name("nombre", raw), "nombre")
 
 
 def _last_component(filename: str) -> str:

@@ -51,7 +51,9 @@ def tell_version(response: Response) -> Response:
 
 
 @blueprint.route(UPLOADS, methods=["OPTIONS"])
-def options() -> Response:
+@blueprint.route(UPLOAD, methods=["OPTIONS"])
+def options(upload_id: str = "") -> Response:
+    """The same for all uploads; of one, nothing is told."""
     response = nothing()
     response.headers["Tus-Version"] = tus.VERSION
     response.headers["Tus-Extension"] = tus.EXTENSIONS

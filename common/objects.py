@@ -72,23 +72,23 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-def check_bucket_name(name: str) -> str:
+def check_bucket_name(name: str, field: str = "bucket") -> str:
     """The name, if it is 3–63 of `a-z0-9.-`, starts and ends alphanumeric, has no `..`, is not an IPv4 address."""
     if not _BUCKET.fullmatch(name) or ".." in name or _IPV4.fullmatch(name):
-        raise NotAllowed("bucket", "3 to 63 of a-z 0-9 . -, first and last a letter or digit, no '..', no IPv4 address")
+        raise NotAllowed(field, "3 to 63 of a-z 0-9 . -, first and last a letter or digit, no '..', no IPv4 address")
     return name
 
 
-def check_key(key: str) -> str:
+def check_key(key: str, field: str = "key") -> str:
     """The key, if it is 1–1024 bytes of UTF-8 without control characters. Never interpreted as a path."""
     try:
         length = len(key.encode())
     except UnicodeEncodeError:
-        raise NotAllowed("key", "must be valid UTF-8") from None
+        raise NotAllowed(field, "must be valid UTF-8") from None
     if not 1 <= length <= KEY_BYTES_MAX:
-        raise NotAllowed("key", f"must have 1 to {KEY_BYTES_MAX} bytes of UTF-8")
+        raise NotAllowed(field, f"must have 1 to {KEY_BYTES_MAX} bytes of UTF-8")
     if _CONTROL.search(key):
-        raise NotAllowed("key", "must not contain control characters")
+        raise NotAllowed(field, "must not contain control characters")
     return key
 
 

@@ -38,8 +38,9 @@ def test_another_version_is_refused_before_anything_else(
     )
 
 
-def test_options_tell_what_is_offered(shared: ApiWorld) -> None:
-    answer = shared.client.options(UPLOADS)
+@pytest.mark.parametrize("path", [UPLOADS, UPLOADS + "/0190"])
+def test_options_tell_what_is_offered(shared: ApiWorld, path: str) -> None:
+    answer = shared.client.options(path)
     assert answer.status_code == 204
     assert answer.headers["Tus-Version"] == "1.0.0"
     assert set(answer.headers["Tus-Extension"].split(",")) == {
