@@ -9,6 +9,8 @@ gunicorn's `timeout` bounds neither a stalled body nor half-sent headers. Here:
 4. A connection that ends has its end sent first, and what still comes is read away for a moment.
 5. A thread that has answered stays with its client for a moment, unless others wait for a thread: most clients that go
    on do so at once, and the way over the main thread's poller costs more than reading a small object.
+6. Who has just taken a connection leaves the next one to the other processes for a moment, longer the more its threads
+   have to do: otherwise the first to wake takes all that come at once, and the others have nothing to do.
 """
 
 from __future__ import annotations
@@ -49,6 +51,8 @@ SWEEP_SECONDS = 0.1
 REST_SECONDS = 0.5  # for the rest of a body that the application did not want
 SPARE_CONNECTIONS = 8
 STAY_SECONDS = 0.01
+LEAVE_SECONDS = 0.001  # for each connection that the threads have
+LEAVE_SECONDS_MOST = 0.005
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
 
 _REFUSALS: tuple[tuple[type[Exception], Answer], ...] = (
@@ -82,6 +86,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         self._lobby = Lobby(self._watch, self._unwatch, self.enqueue_req, self._gone)
         self._asked = 0  # connections that threads have, or are to have
         self._swept = 0.0
+        self._left_until = 0.0  # until when new connections are the other processes'
 
     # -- the main thread
 
@@ -95,6 +100,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         self.nr_conns += 1
         conn = Connection(self.cfg, sock, client, listener.getsockname(), self.idle_seconds, self.waits)
         self.enqueue_req(conn)
+        if self.cfg.workers > 1:
+            self._left_until = time.monotonic() + min(self._asked * LEAVE_SECONDS, LEAVE_SECONDS_MOST)
+            self.set_accept_enabled(False)
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        super().set_accept_enabled(enabled and time.monotonic() >= self._left_until)
 
     def enqueue_req(self, conn: Connection) -> None:
         self._asked += 1
@@ -116,7 +127,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         self._give_turns()
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        super().wait_for_and_dispatch_events(min(timeout, SWEEP_SECONDS) if self._lobby or self.waits else timeout)
+        if self._lobby or self.waits:
+            timeout = min(timeout, SWEEP_SECONDS)
+        left = self._left_until - time.monotonic()
+        super().wait_for_and_dispatch_events(min(timeout, left) if left > 0 else timeout)
         now = time.monotonic()
         if now - self._swept >= SWEEP_SECONDS:
             self._swept = now

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from gunicorn.config import Config
 
-from api import client_socket, connection, lobby, pacing
+from api import client_socket, connection, lobby, pacing, worker
 from api.worker import Log, Worker
 from tests.servers import wait_until
 
@@ -54,14 +54,14 @@ class Loaded:
 
 
 class Server:
-    """A worker whose main loop runs on a thread of the test."""
+    """A worker whose main loop runs on a thread of the test; with a listener, one of several on it."""
 
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, listener: socket.socket | None = None) -> None:
         config = Config()
-        for name, value in {"threads": THREADS, "worker_connections": connections, "sendfile": False}.items():
+        settings = {"threads": THREADS, "worker_connections": connections, "workers": 2 if listener else 1}
+        for name, value in {**settings, "sendfile": False}.items():
             config.set(name, value)
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as gunicorn's own are
+        self.listener = listener.dup() if listener else listening()
         self.port = self.listener.getsockname()[1]
         self.worker = Worker(0, os.getppid(), [self.listener], Loaded(), 30, config, Log(config))
         self.worker.idle_seconds = 1.0
@@ -90,6 +90,12 @@ class Server:
         for sock in clients:
             sock.sendall(first)
         return clients
+
+
+def listening() -> socket.socket:
+    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as gunicorn's own are
+    return listener
 
 
 @pytest.fixture
@@ -349,3 +355,26 @@ def test_clients_that_never_stop_asking_leave_the_threads_to_others_in_turn(serv
     for client in clients:
         client.join(10)
     assert min(counts) > max(counts) / 10, counts
+
+
+def test_who_has_taken_a_connection_leaves_the_next_to_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "LEAVE_SECONDS", 60.0)
+    monkeypatch.setattr(worker, "LEAVE_SECONDS_MOST", 60.0)
+    with listening() as listener:
+        servers = [Server(1000, listener) for _ in range(4)]
+        clients = [servers[0].connect() for _ in range(4)]
+        for sock in clients:
+            ask_again(sock)
+        shares = [server.worker.nr_conns for server in servers]
+        for sock in clients:
+            sock.close()
+        for server in servers:
+            server.stop()
+    assert shares == [1, 1, 1, 1]
+
+
+def test_who_is_alone_takes_each_connection_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "LEAVE_SECONDS", 60.0)
+    monkeypatch.setattr(worker, "LEAVE_SECONDS_MOST", 60.0)
+    for _ in range(3):
+        assert server.ask().startswith(b"HTTP/1.1 200")
