@@ -156,10 +156,10 @@ class Sweep:
         if not returned:
             return
         since = {node.id: node.since for node in self._catalogue.nodes.all()}
-        for node_id in returned:
+        for node_id, was_away in returned.items():
             after: int | None = 0
             while after is not None and self._in_time():
-                after = self._catalogue.copies.wake(node_id, after)
+                after = self._catalogue.copies.wake(node_id, after, letters=was_away)
             if after is None and node_id in since:
                 self._catalogue.nodes.woken(node_id, since[node_id])
 

@@ -199,14 +199,17 @@ class Nodes(Protocol):
     def write_health(self, verdicts: Mapping[str, tuple[NodeHealth, float | None, str | None]], owner: str) -> bool:
         """The holder of the `health` lease writes (health, last_seen, last_error); False if `owner` lost the lease.
 
-        A change of health sets `since`; up after down or foreign makes the node's waiting rows due (see `returned`).
+        A change of health sets `since`; a node that is up again has its waiting rows made due (see `returned`).
         """
 
-    def returned(self) -> Sequence[str]:
-        """Ids of nodes that came up and whose waiting rows were not woken yet."""
+    def returned(self) -> Mapping[str, bool]:
+        """Nodes that came up and whose waiting rows were not woken yet: id → whether it was down or foreign before.
+
+        One that was but suspect is no return: what the work towards it ended in stays.
+        """
 
     def woken(self, node_id: str, since: float) -> None:
-        """The rows of that return are due."""
+        """The rows of that return are due. Nothing happens if its health changed since."""
 
     def set_identity(self, node_id: str, identity: str, epoch: int) -> None:
         """`new → known`, `known → foreign`, `foreign → known`; the epoch never goes down.

@@ -87,8 +87,8 @@ class Copies(Protocol):
 
     def assign(self, copy_id: int, fence: int, node_id: str) -> bool: ...
 
-    def wake(self, node_id: str, after: int, limit: int = 1000) -> int | None:
-        """A node came up: waiting rows and dead letters of every blob with a copy on it are due now.
+    def wake(self, node_id: str, after: int, letters: bool, limit: int = 1000) -> int | None:
+        """A node came up: waiting rows of every blob with a copy on it are due now, with `letters` also dead ones.
 
         In pages by copy id (`after` 0 first); the next `after`, None at the end.
         """

@@ -120,6 +120,7 @@ _WAITING = (
             copies.c.dead_at.is_not(None),
             copies.c.enqueued_at.is_not(None),
         ),
+        copies.c.dead_at.is_(None) | bindparam("letters"),
         exists().where(_source.c.blob_id == copies.c.blob_id, _source.c.node_id == bindparam("node")),
     )
     .order_by(copies.c.id)
@@ -258,8 +259,8 @@ class SqlCopies(Working):
         except Broken:  # the node was removed, or got a row of this blob, meanwhile
             return False
 
-    def wake(self, node_id: str, after: int, limit: int = 1000) -> int | None:
-        parameters: dict[str, Any] = {"node": node_id, "after": after, "limit": limit}
+    def wake(self, node_id: str, after: int, letters: bool, limit: int = 1000) -> int | None:
+        parameters: dict[str, Any] = {"node": node_id, "after": after, "letters": letters, "limit": limit}
 
         def work(connection: Connection) -> int | None:
             parameters["now"] = self._database.now(connection)

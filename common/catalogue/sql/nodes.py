@@ -107,22 +107,26 @@ class SqlNodes:
                     values["last_seen"] = last_seen
                 if _changed(before.get(node_id), health.value):
                     values["since"] = now
+                if health.value in _AWAY:
+                    values["woken_since"] = None
                 connection.execute(update(node_health).where(node_health.c.node_id == node_id).values(**values))
             return True
 
         return self._database.write(work)
 
-    def returned(self) -> Sequence[str]:
-        statement = select(node_health.c.node_id).where(
-            node_health.c.health == "up",
-            node_health.c.woken_since.is_(None) | (node_health.c.woken_since < node_health.c.since),
+    def returned(self) -> Mapping[str, bool]:
+        away = node_health.c.woken_since.is_(None)
+        statement = select(node_health.c.node_id, away).where(
+            node_health.c.health == "up", away | (node_health.c.woken_since < node_health.c.since)
         )
-        return self._database.read(lambda connection: connection.execute(statement).scalars().all())
+        return self._database.read(lambda connection: dict(connection.execute(statement).all()))
 
     def woken(self, node_id: str, since: float) -> None:
         self._database.write(
             lambda connection: connection.execute(
-                update(node_health).where(node_health.c.node_id == node_id).values(woken_since=since)
+                update(node_health)
+                .where(node_health.c.node_id == node_id, node_health.c.since == since)
+                .values(woken_since=since)
             )
         )
 

@@ -171,9 +171,13 @@ def test_a_node_that_returns_wakes_waiting_rows_and_dead_letters_of_every_target
     )
     assert stage.catalogue.status().dead_letters == 1
     assert stage.state("a") == "degraded"
-    assert stage.catalogue.copies.wake(stage.nodes[0], 0) is None
+    assert stage.claim([blob_id]) == []
+    assert stage.catalogue.copies.wake(stage.nodes[0], 0, letters=False) is None
+    assert stage.catalogue.status().dead_letters == 1
+    assert [claim.copy_id for claim in stage.claim([blob_id])] == [first.copy_id]
+    assert stage.catalogue.copies.wake(stage.nodes[0], 0, letters=True) is None
     assert stage.catalogue.status().dead_letters == 0
-    assert len(stage.claim([blob_id])) == 2
+    assert [claim.copy_id for claim in stage.claim([blob_id])] == [second.copy_id]
 
 
 def test_a_reader_marks_a_stored_copy_suspect_once(stage: Stage) -> None:

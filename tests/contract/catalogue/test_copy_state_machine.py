@@ -227,7 +227,7 @@ class CopyRows(RuleBasedStateMachine):
             and row.until is None
             and (row.dead or row.enqueued or (row.due is not None and row.due > self.now))
         ]
-        assert self.catalogue.copies.wake(node_id, 0) is None
+        assert self.catalogue.copies.wake(node_id, 0, letters=True) is None
         for copy_id in waits:
             self.change(copy_id, due=self.now, dead=False, failures=None)
 

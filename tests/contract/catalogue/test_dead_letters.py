@@ -113,7 +113,7 @@ def test_an_acknowledged_letter_is_off_the_list_and_the_count_and_its_copy_stays
     assert stage.catalogue.status().dead_letters == 1
     assert stage.state("a") == "degraded"
     assert stage.catalogue.dead_letters.retry_all(stage.catalogue.now()) == [(CopyAction.REPLICATE, blob_id)]
-    stage.catalogue.copies.wake(stage.nodes[0], 0)
+    stage.catalogue.copies.wake(stage.nodes[0], 0, letters=True)
     assert {claim.copy_id for claim in stage.claim([blob_id])} == {first, second}
 
 
@@ -125,7 +125,7 @@ def test_an_acknowledged_letter_that_dies_again_is_back_on_the_list(stage: Stage
     if revive == "repair":
         stage.catalogue.copies.queue_repair(blob_id, stage.nodes)
     elif revive == "return":
-        stage.catalogue.copies.wake(stage.nodes[0], 0)
+        stage.catalogue.copies.wake(stage.nodes[0], 0, letters=True)
     else:
         for copy_id in ids:
             stage.catalogue.dead_letters.retry(copy_id)

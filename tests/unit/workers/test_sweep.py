@@ -17,7 +17,7 @@ from tests.unit.workers.rig import Rig
 from workers.batches import batches
 from workers.sweep import LEASE_NAME
 
-UP, DOWN, FOREIGN = NodeHealth.UP, NodeHealth.DOWN, NodeHealth.FOREIGN
+UP, SUSPECT, DOWN, FOREIGN = NodeHealth.UP, NodeHealth.SUSPECT, NodeHealth.DOWN, NodeHealth.FOREIGN
 TASK = CopyAction.REPLICATE
 
 
@@ -204,7 +204,42 @@ def test_dead_letters_and_waiting_rows_are_due_when_a_node_returns(rig: Rig) -> 
     rig.worker.sweep()
     rig.work()
     assert rig.on_nodes(blob) == [data] * 3
-    assert rig.catalogue.nodes.returned() == []
+    assert rig.catalogue.nodes.returned() == {}
+
+
+def test_a_node_that_was_but_suspect_opens_no_dead_letter(rig: Rig) -> None:
+    rig.put("a")
+    (blob,) = rig.blob_ids("a")
+    rig.nodes.stores[rig.ids[1]].faults.refuses = True
+    for _ in range(5):
+        rig.worker.replicate([blob])
+    rig.share_health(UP, UP, UP)
+    rig.worker.sweep()
+    for health, opened in (
+        (SUSPECT, False),
+        (UP, False),
+        (SUSPECT, False),
+        (DOWN, False),
+        (SUSPECT, False),
+        (UP, True),
+    ):
+        later(rig)
+        rig.share_health(UP, health, UP)
+        rig.worker.sweep()
+        assert (rig.details("a")[0, rig.ids[1]].dead_at is None) == opened, health
+
+
+def test_a_return_is_not_over_when_the_node_is_away_again_before_its_rows_were_woken(rig: Rig) -> None:
+    rig.share_health(UP, DOWN, UP)
+    later(rig)
+    rig.share_health(UP, UP, UP)
+    (since,) = (node.since for node in rig.catalogue.nodes.all() if node.id == rig.ids[1])
+    later(rig)
+    rig.share_health(UP, DOWN, UP)
+    rig.catalogue.nodes.woken(rig.ids[1], since)
+    later(rig)
+    rig.share_health(UP, UP, UP)
+    assert rig.catalogue.nodes.returned()[rig.ids[1]]
 
 
 def test_a_killed_worker_s_copies_are_made_by_another(rig: Rig) -> None:
