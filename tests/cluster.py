@@ -20,6 +20,7 @@ import urllib3
 from cli.cluster import state
 from cli.cluster.home import Home
 from cli.cluster.supervisor import IMPATIENT
+from common.objects import parse_rfc3339
 from tests.nodes import DirectNode
 
 BIN = Path(sys.executable).parent
@@ -123,12 +124,15 @@ class Cluster:
         wait(ready, seconds, "the API is ready")
 
     def wait_converged(self, seconds: float = 60) -> None:
-        """Until every object is protected."""
-        wait(lambda: _all_protected(self.status()), seconds, "all copies")
+        """Until every object there is now is protected."""
+        began = time.time()
 
+        def all_protected() -> bool:
+            status = self.status()
+            waiting = any(count for state, count in status["objects"].items() if state != "protected")
+            return not waiting and parse_rfc3339(status["counted_at"]) >= began  # a slow count is shown for a while
 
-def _all_protected(status: dict[str, Any]) -> bool:
-    return all(count == 0 for state, count in status["objects"].items() if state != "protected")
+        wait(all_protected, seconds, "all copies")
 
 
 def wait(condition: Callable[[], object], seconds: float, what: str) -> float:

@@ -87,7 +87,7 @@ class Drill:
             breaks(incident)
             self._load.pause()
             mended = incident.mended or time.monotonic()
-            self._stage.wait(self._stage.whole, HEAL_SECONDS, "full copies of every object")
+            self._stage.wait_whole(HEAL_SECONDS, "full copies of every object")
             incident.healed = time.monotonic() - mended
         except NotDone as error:
             incident.left_out = error.detail
@@ -145,14 +145,14 @@ class Drill:
         incident.mended = time.monotonic()
         self._load.pause()
         self._stage.wait(lambda: self._stage.states()[name] == "up", 60, f"{name} takes part again")
-        self._stage.wait(self._stage.whole, HEAL_SECONDS, f"full copies on {name}")
+        self._stage.wait_whole(HEAL_SECONDS, f"full copies on {name}")
         incident.figures["wiped node whole again"] = time.monotonic() - incident.mended
 
     def flip_byte(self, incident: Incident) -> None:
         """Which node is read first is not ours to say: each has the damaged copy in turn, until a read finds it."""
         self._meanwhile(UPLOADS_MEANWHILE)
         self._load.pause()
-        self._stage.wait(self._stage.whole, HEAL_SECONDS, "full copies before one is damaged")
+        self._stage.wait_whole(HEAL_SECONDS, "full copies before one is damaged")
         key = self._chosen.choice(self._load.settled())
         name = str(self._stage.copies(key)[0]["blob_key"])
         client = self._stage.client()
@@ -223,7 +223,7 @@ class Drill:
         raise TooSlow(f"{key} did not get its copies")
 
     def _only_if_elsewhere(self, name: str) -> None:
-        self._stage.wait(self._stage.whole, HEAL_SECONDS, "full copies before a disk is destroyed")
+        self._stage.wait_whole(HEAL_SECONDS, "full copies before a disk is destroyed")
         alone = sum(found["copies"]["stored"] < 2 for found in self._stage.everything())
         if alone:
             raise NotDone(f"{alone} objects would have no copy but the one on {name}")

@@ -20,7 +20,7 @@ from cli.http import Client
 from common.blobstore.base import BlobStore
 from common.blobstore.minio import open_store
 from common.errors import BovedaError, Unavailable
-from common.objects import NodeSpec
+from common.objects import NodeSpec, parse_rfc3339
 
 POLL_SECONDS: Final = 0.1
 _JSON: Final = {"Content-Type": "application/json"}
@@ -67,10 +67,19 @@ class Stage:
         found: Sequence[Mapping[str, Any]] = self.ask("GET", self.path(key, "copies"))["copies"]
         return found
 
-    def whole(self) -> bool:
-        """Whether every object of the store has all its copies."""
-        found = self.ask("GET", "/v1/status")["objects"]
-        return all(count == 0 for shown, count in found.items() if shown != "protected")
+    def wait_whole(self, seconds: float, what: str) -> float:
+        """Wait until every object there is now has all its copies; the seconds it took. TooSlow.
+
+        While counting is slow, a status may have been counted before this began.
+        """
+        began = time.time()
+
+        def whole() -> bool:
+            status = self.ask("GET", "/v1/status")
+            waiting = any(count for shown, count in status["objects"].items() if shown != "protected")
+            return not waiting and parse_rfc3339(status["counted_at"]) >= began
+
+        return self.wait(whole, seconds, what)
 
     def objects(self, bucket: str) -> Iterator[Mapping[str, Any]]:
         """Every object of a bucket, page by page."""
