@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from common.catalogue.sql import SqlCatalogue, open_catalogue
 from common.nodes import Nodes
 from common.objects import NodeHealth, NodeSpec
 from common.settings import Settings
+from tests.awake import Awake
 from tests.conftest import NodeFactory
 from tests.servers import RealNode, wait_until
 
@@ -32,6 +33,7 @@ class Stage:
         self.settings = Settings(credentials_dir=folder)
         self.nodes = Nodes(self.catalogue.nodes, self.catalogue.leases, self.settings, "one")
         self.nodes.start()
+        wait_until(lambda: {self.health(name) for name in self.real} == {NodeHealth.UP}, 10, "all nodes are up")
 
     def health(self, name: str) -> NodeHealth:
         return next(node.health for node in self.nodes.all().values() if node.spec.name == name)
@@ -54,50 +56,55 @@ def stage(tmp_path: Path, node_factory: NodeFactory) -> Iterator[Stage]:
     stage.close()
 
 
-def took(what: str, condition: object, seconds: float) -> float:
-    assert callable(condition)
-    started = time.monotonic()
-    wait_until(condition, seconds, what)
-    return time.monotonic() - started
+def within(seconds: float, condition: Callable[[], bool], what: str) -> None:
+    """Of the seconds in which this machine runs."""
+    with Awake() as clock:
+        while not condition():
+            assert clock.seconds < seconds, f"{what}: not within {seconds:.0f} s"
+            time.sleep(0.02)
 
 
-def test_a_killed_node_is_down_within_eight_seconds_and_up_again_once_it_is_back(stage: Stage) -> None:
-    assert {stage.health(name) for name in stage.real} == {NodeHealth.UP}
+def test_a_killed_node_is_down_within_ten_seconds_and_up_again_once_it_is_back(stage: Stage) -> None:
     stage.real["node2"].kill()
-    took("down", lambda: stage.health("node2") is NodeHealth.DOWN, 8)
+    within(10, lambda: stage.health("node2") is NodeHealth.DOWN, "down")
     assert len(stage.nodes.candidates()) == 2
-    took("shared", lambda: stage.shared("node2") == ("known", NodeHealth.DOWN), 4)
+    within(4, lambda: stage.shared("node2") == ("known", NodeHealth.DOWN), "shared")
     stage.real["node2"].start()
-    took("up", lambda: stage.health("node2") is NodeHealth.UP, 8)
+    within(8, lambda: stage.health("node2") is NodeHealth.UP, "up")
     stage.nodes.store(stage.id("node2")).put("blobs/00/x", b"data", Deadline(5))
 
 
 def test_a_hung_node_is_down_soon_and_the_others_answer_meanwhile(stage: Stage) -> None:
     stage.real["node1"].pause()
-    until = time.monotonic() + 12
-    while stage.health("node1") is not NodeHealth.DOWN:
-        assert time.monotonic() < until
+    puts: list[float] = []
+
+    def down_after_another_put() -> bool:
         started = time.monotonic()
         stage.nodes.store(stage.id("node3")).put("blobs/00/x", b"data", Deadline(5))
-        assert time.monotonic() - started < 1
-        time.sleep(0.05)
+        puts.append(time.monotonic() - started)
+        return stage.health("node1") is NodeHealth.DOWN
+
+    within(12, down_after_another_put, "down")
+    *others, slowest = sorted(puts)
+    assert max(others) < 1, "one may be slow for the machine's sake; those that wait for a hung node are many"
+    assert slowest < 4, "none waits until the node is down"
     stage.real["node1"].resume()
-    took("up", lambda: stage.health("node1") is NodeHealth.UP, 12)
+    within(12, lambda: stage.health("node1") is NodeHealth.UP, "up")
 
 
 def test_a_node_that_lost_its_disk_is_foreign_until_it_is_accepted(stage: Stage) -> None:
     stage.real["node3"].stop()
     stage.real["node3"].wipe()
     stage.real["node3"].start_without_bucket()
-    took("foreign", lambda: stage.shared("node3") == ("foreign", NodeHealth.FOREIGN), 20)
+    within(20, lambda: stage.shared("node3") == ("foreign", NodeHealth.FOREIGN), "foreign")
     assert stage.id("node3") not in stage.nodes.readable()
     assert stage.nodes.accept(stage.id("node3")) == 0
-    took("up", lambda: stage.shared("node3") == ("known", NodeHealth.UP), 15)
+    within(15, lambda: stage.shared("node3") == ("known", NodeHealth.UP), "up")
     stage.nodes.store(stage.id("node3")).put("blobs/00/x", b"data", Deadline(5))
 
 
 def test_two_buckets_of_one_server_are_two_nodes(stage: Stage) -> None:
     spec = stage.real["node1"].spec
     stage.catalogue.nodes.register([NodeSpec("node4", spec.endpoint, "another-bucket", spec.credentials)])
-    took("known and up", lambda: stage.shared("node4") == ("known", NodeHealth.UP), 10)
+    within(10, lambda: stage.shared("node4") == ("known", NodeHealth.UP), "known and up")
     assert len(stage.nodes.candidates()) == 4
