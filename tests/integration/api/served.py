@@ -34,6 +34,7 @@ def left_over() -> Response:
 
 @app.get("/prueba/lento")
 def slow() -> Response:
-    """Takes a second."""
+    """Takes a second; that it has begun shows in the home."""
+    (_settings.home / "lento").touch()
     time.sleep(1)
     return Response("hecho")

@@ -8,6 +8,7 @@ import threading
 import time
 
 from tests.integration.api.conftest import IDLE_SECONDS, Server, status_of, stop
+from tests.servers import wait_until
 
 BASE = "/v1/buckets/casa/objects/"
 
@@ -46,7 +47,7 @@ def test_request_in_flight_ends_before_the_server_does(own_server: Server) -> No
     request = threading.Thread(target=lambda: answers.append(own_server.ask("GET", "/prueba/lento")))
     request.start()
     silent = own_server.connect()
-    time.sleep(0.3)  # until it is in flight; if it is not yet, the assertion below says so
+    wait_until((own_server.log.parent / "lento").exists, 20, "it is in flight")
     os.kill(own_server.process.pid, signal.SIGTERM)
     request.join(20)
     assert [status_of(answer) for answer in answers] == [200]
