@@ -27,6 +27,7 @@ from common.objects import (
     Headers,
     NewBlob,
     NewVersion,
+    NodeHealth,
     NodeSpec,
     Placed,
     Preconditions,
@@ -93,7 +94,11 @@ class Plant:
         process = self._start(name, "worker", "--pool", "threads", "-c", "8", "-Q", queues, "-n", f"{name}@test")
         if ready:
             wait_until(lambda: "ready" in self.log(name), 60, f"{name} is ready: {self.home / name}.log")
+            wait_until(self._all_up, 60, "the nodes are known and up: what cannot be claimed is left to the sweep")
         return process
+
+    def _all_up(self) -> bool:
+        return all(node.identity == "known" and node.health is NodeHealth.UP for node in self.catalogue.nodes.all())
 
     def beat(self) -> subprocess.Popen[bytes]:
         return self._start("beat", "beat", "--schedule", str(self.home / "schedule"), "--pidfile=")

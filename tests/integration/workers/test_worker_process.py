@@ -58,12 +58,19 @@ def test_a_worker_shows_what_it_counts(plant: Plant) -> None:
     def shown() -> list[str]:
         return urllib3.request("GET", f"http://{address}/metrics").data.decode().splitlines()
 
-    wait_until(lambda: "boveda_commit_to_all_copies_seconds_count 1.0" in shown(), 10)
-    assert 'boveda_copies_ended_total{result="stored"} 2.0' in shown()
-    assert sum(line.startswith("boveda_node_call_seconds_count") and "put" in line for line in shown()) == 3
-    assert [line for line in shown() if line.startswith("boveda_node_seen{")] == [
-        f'boveda_node_seen{{node="node{number}"}} 2.0' for number in (1, 2, 3)
-    ]
+    up = [f'boveda_node_seen{{node="node{number}"}} 2.0' for number in (1, 2, 3)]
+
+    def counted() -> bool:
+        lines = shown()
+        puts = [line for line in lines if line.startswith("boveda_node_call_seconds_count") and "put" in line]
+        return (
+            "boveda_commit_to_all_copies_seconds_count 1.0" in lines
+            and 'boveda_copies_ended_total{result="stored"} 2.0' in lines
+            and [line for line in lines if line.startswith("boveda_node_seen{")] == up
+            and len(puts) == 3
+        )
+
+    wait_until(counted, 10, "everything is counted")
 
 
 def somebody_waits(plant: Plant) -> bool:
