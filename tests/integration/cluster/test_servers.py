@@ -10,7 +10,7 @@ from cli.cluster.servers import NodeKind
 from common.blobstore.base import Deadline
 from common.errors import BucketMissing, NodeError
 from tests.conftest import NodeFactory, QueueFactory
-from tests.servers import RealNode, RealQueue, Server
+from tests.servers import RealNode, RealQueue, Server, wait_until
 
 
 def _arguments(server: Server) -> str:
@@ -57,7 +57,7 @@ def test_a_paused_node_answers_nothing_until_it_goes_on(node_factory: NodeFactor
     node.pause()
     assert not node.ready()
     node.resume()
-    assert node.ready()
+    wait_until(node.ready, what="it goes on")
 
 
 def test_the_queue_wants_its_password_and_keeps_its_lists_through_a_kill(queue_factory: QueueFactory) -> None:
