@@ -11,7 +11,9 @@ import pytest
 from cli.drill.incidents import LIMITS
 from tests.cluster import Cluster, running_cluster
 
-DRILL_SECONDS = 400.0
+DRILL_SECONDS = 900.0
+
+pytestmark = pytest.mark.timeout(DRILL_SECONDS + 300)
 
 
 @pytest.fixture(scope="module")

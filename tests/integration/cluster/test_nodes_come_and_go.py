@@ -7,8 +7,6 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.integration.cluster.conftest import Cluster, Clusters
 from tests.servers import wait_until
 
@@ -36,7 +34,6 @@ def protected(cluster: Cluster) -> bool:
     return all(count == 0 for state, count in found.items() if state != "protected")
 
 
-@pytest.mark.timeout(300)
 def test_a_node_joins_another_is_emptied_and_leaves_and_a_new_start_knows(clusters: Clusters) -> None:
     cluster = clusters()
     cluster.up("--workers", "1")
