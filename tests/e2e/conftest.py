@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import Cluster, running_cluster
+from tests.proxy import Proxy
 
 HERE = Path(__file__).parent
 
@@ -36,6 +37,14 @@ shared = Shared()
 @pytest.fixture
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     return shared.running(tmp_path_factory.mktemp("cluster") / "home")
+
+
+@pytest.fixture
+def proxy(cluster: Cluster) -> Iterator[Proxy]:
+    """Between the client and the API."""
+    proxy = Proxy("127.0.0.1", int(cluster.url.rpartition(":")[2]))
+    yield proxy
+    proxy.close()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -19,13 +19,17 @@ from typing import Any
 import pytest
 
 from tests.cluster import Cluster
+from tests.proxy import Proxy
 from tests.servers import absent, tool
 
 MIB = 1 << 20
 SIZE = 40 * MIB
 CHUNK = 4 * MIB
 SECONDS = 90
+INSTALL_SECONDS = 240
 PROJECT = Path(__file__).parent / "tus_js"
+HALF_WAY = 3 * CHUNK  # here a chunk ends; a whole MiB of the next one is nothing but MARK
+MARK = b"the line hangs when this goes by"
 OWN_FAULTS = ("EINTEGRITY", "EUSAGE")  # what npm says when package.json, the lock file and the packages do not agree
 
 Event = dict[str, Any]
@@ -37,9 +41,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tool("node")
     npm = tool("npm")
     folder = shutil.copytree(PROJECT, tmp_path_factory.mktemp("npm") / "client")
-    quickly = ("--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=1")
-    command = [npm, "ci", *quickly, "--fetch-timeout=20000"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    quickly = ("--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
+    patiently = ("--fetch-retries=5", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=10000")
+    command = [npm, "ci", *quickly, *patiently, "--fetch-timeout=20000"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        absent(f"npm could not install tus-js-client within {INSTALL_SECONDS} s")
     if done.returncode:
         assert not any(code in done.stderr for code in OWN_FAULTS), done.stderr
         absent(f"npm could not install tus-js-client: {done.stderr.strip().splitlines()[:1]}")
@@ -49,10 +57,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Client:
     """A process that uploads `film` from its folder, and goes on where an earlier one ended."""
 
-    def __init__(self, cluster: Cluster, installed: Path, folder: Path, key: str) -> None:
+    def __init__(self, cluster: Cluster, proxy: Proxy, installed: Path, folder: Path, key: str) -> None:
         self._key = key
         self._cluster = cluster
-        command = [tool("node"), str(installed / "upload.mjs"), f"{cluster.url}/v1/uploads"]
+        self._proxy = proxy
+        command = [tool("node"), str(installed / "upload.mjs"), f"http://127.0.0.1:{proxy.port}/v1/uploads"]
         self._command = [*command, "film", str(CHUNK), "archivos", key]
         self._folder = folder
         self.digest = hashlib.sha256(_film(folder)).hexdigest()
@@ -68,20 +77,24 @@ class Client:
             process.kill()
             process.communicate(timeout=SECONDS)
 
-    def until_accepted(self, process: subprocess.Popen[str], least: int) -> list[Event]:
-        """What it tells until so many bytes were accepted."""
-        events: list[Event] = []
-        while not events or events[-1].get("accepted", 0) < least:  # ends by pytest's timeout if it never comes
-            line = process.stdout.readline() if process.stdout else ""
-            assert line, events[-5:]
-            events.append(json.loads(line))
-        return events
+    @contextmanager
+    def stuck(self) -> Iterator[tuple[subprocess.Popen[str], list[Event]]]:
+        """Running, in the middle of the chunk after HALF_WAY until the line is healed; and what it has told so far."""
+        self._proxy.cut_at(MARK, hang=True)
+        with self.running() as process:
+            events: list[Event] = []
+            while not events or events[-1].get("accepted", 0) < HALF_WAY:  # ends by pytest's timeout if it never comes
+                line = process.stdout.readline() if process.stdout else ""
+                assert line, events[-5:]
+                events.append(json.loads(line))
+            assert self._proxy.marked.wait(SECONDS)
+            yield process, events
 
     def rest(self, process: subprocess.Popen[str]) -> list[Event]:
         """What it tells until it ends, with success; its last progress was that all is sent."""
-        output, _ = process.communicate(timeout=SECONDS)
-        events = [json.loads(line) for line in output.splitlines()]
-        assert process.returncode == 0, events[-5:]
+        # `communicate` would lose what `stuck` has buffered.
+        events = [json.loads(line) for line in process.stdout or ()]
+        assert process.wait(SECONDS) == 0, events[-5:]
         assert events[-1] == {"event": "success"}
         assert named(events, "progress")[-1] == {"event": "progress", "sent": SIZE, "total": SIZE}
         assert named(events, "chunk")[-1]["accepted"] == SIZE
@@ -96,9 +109,10 @@ class Client:
 
 
 def _film(folder: Path) -> bytes:
-    film = os.urandom(SIZE)
+    film = bytearray(os.urandom(SIZE))
+    film[HALF_WAY + MIB : HALF_WAY + 2 * MIB] = MARK * (MIB // len(MARK))
     (folder / "film").write_bytes(film)
-    return film
+    return bytes(film)
 
 
 def named(events: list[Event], name: str) -> list[Event]:
@@ -114,8 +128,10 @@ def rises(events: list[Event]) -> bool:
     return sent == sorted(sent) and len(set(sent)) > SIZE // CHUNK
 
 
-def test_a_file_goes_up_in_chunks_and_its_progress_is_told(cluster: Cluster, installed: Path, tmp_path: Path) -> None:
-    client = Client(cluster, installed, tmp_path, "tus-js/plain")
+def test_a_file_goes_up_in_chunks_and_its_progress_is_told(
+    cluster: Cluster, proxy: Proxy, installed: Path, tmp_path: Path
+) -> None:
+    client = Client(cluster, proxy, installed, tmp_path, "tus-js/plain")
     with client.running() as process:
         events = client.rest(process)
     assert methods(events) == ["POST"] + ["PATCH"] * (SIZE // CHUNK)
@@ -125,33 +141,33 @@ def test_a_file_goes_up_in_chunks_and_its_progress_is_told(cluster: Cluster, ins
 
 
 def test_a_client_that_was_killed_goes_on_at_the_url_it_had_noted(
-    cluster: Cluster, installed: Path, tmp_path: Path
+    cluster: Cluster, proxy: Proxy, installed: Path, tmp_path: Path
 ) -> None:
-    client = Client(cluster, installed, tmp_path, "tus-js/killed")
-    with client.running() as process:
-        before = client.until_accepted(process, 3 * CHUNK)
+    client = Client(cluster, proxy, installed, tmp_path, "tus-js/killed")
+    with client.stuck() as (process, before):
         process.kill()
         assert process.wait(SECONDS) == -signal.SIGKILL
+    proxy.forward()
     assert cluster.get("tus-js/killed").status == 404
     with client.running() as process:
         events = client.rest(process)
     assert methods(events)[0] == "HEAD"
     assert "POST" not in methods(events)
     assert named(events, "url")[0] == named(before, "url")[0]
-    assert named(events, "progress")[0]["sent"] >= 3 * CHUNK
+    assert named(events, "progress")[0]["sent"] >= HALF_WAY
     client.check_stored()
 
 
 def test_a_client_goes_on_by_itself_when_the_api_was_killed_and_is_back(
-    cluster: Cluster, installed: Path, tmp_path: Path
+    cluster: Cluster, proxy: Proxy, installed: Path, tmp_path: Path
 ) -> None:
-    client = Client(cluster, installed, tmp_path, "tus-js/api-killed")
+    client = Client(cluster, proxy, installed, tmp_path, "tus-js/api-killed")
     api = cluster.process("api")["pid"]
-    with client.running() as process:
-        client.until_accepted(process, 3 * CHUNK)
+    with client.stuck() as (process, _):
         os.killpg(api, signal.SIGKILL)
+        proxy.forward()
         events = client.rest(process)
     assert methods(events).count("HEAD") >= 1, "it asked where to go on"
     assert "POST" not in methods(events)
-    assert named(events, "chunk")[0]["accepted"] >= 3 * CHUNK
+    assert named(events, "chunk")[0]["accepted"] >= HALF_WAY
     client.check_stored()
