@@ -11,6 +11,7 @@ from tests.cluster import Cluster, wait
 
 MIB = 1 << 20
 CONVERGE_SECONDS = 30
+UP_SECONDS = 30  # a late probe shows `suspect` until the next ones
 
 
 def converged(cluster: Cluster, name: str) -> Any:
@@ -91,8 +92,8 @@ def test_more_write_copies_than_copies_is_wrong_use(cluster: Cluster, tmp_path: 
 
 
 def test_status_and_nodes_tell_what_runs(cluster: Cluster) -> None:
-    assert cluster.json("status")["nodes"] == {"up": 3}
-    assert [node["state"] for node in cluster.json("nodes")["nodes"]] == ["up"] * 3
+    wait(lambda: cluster.json("status")["nodes"] == {"up": 3}, UP_SECONDS, "three nodes are up")
+    wait(lambda: [node["state"] for node in cluster.json("nodes")["nodes"]] == ["up"] * 3, UP_SECONDS, "each is up")
     assert "protected" in cluster.boveda("status").stdout.decode()
     assert len(cluster.boveda("nodes").stdout.splitlines()) == 4
 

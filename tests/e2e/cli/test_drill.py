@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli.drill.incidents import LIMITS
-from tests.cluster import Cluster, running_cluster
+from tests.cluster import Cluster, running_cluster, wait
 
 DRILL_SECONDS = 900.0
 
@@ -38,7 +38,7 @@ def test_a_round_of_all_incidents_loses_nothing_and_reports_every_figure(cluster
     assert {figure["name"] for figure in report["figures"]} == set(LIMITS)
     assert [bucket["name"] for bucket in cluster.ask("GET", "/v1/buckets").json()["buckets"]] == ["archivos"]
     assert cluster.get("other").data == b"somebody else's"
-    assert set(cluster.states().values()) == {"up"}
+    wait(lambda: set(cluster.states().values()) == {"up"}, 30, "all nodes are up")
 
 
 def test_a_cluster_with_other_data_is_not_touched_unasked(cluster: Cluster) -> None:
