@@ -19,12 +19,14 @@ import urllib3
 
 from cli.cluster import state
 from cli.cluster.home import Home
+from cli.cluster.start import UP_SECONDS
 from cli.cluster.supervisor import IMPATIENT
 from common.objects import parse_rfc3339
 from tests.nodes import DirectNode
+from tests.servers import until_taken
 
 BIN = Path(sys.executable).parent
-START_SECONDS = 120
+START_SECONDS = UP_SECONDS + 30
 CALL_SECONDS = 60
 
 
@@ -87,6 +89,10 @@ class Cluster:
 
     def put(self, key: str, body: bytes, **options: Any) -> urllib3.BaseHTTPResponse:
         return self.ask("PUT", f"/v1/buckets/archivos/objects/{key}", body=body, **options)
+
+    def first_put(self, key: str, body: bytes) -> urllib3.BaseHTTPResponse:
+        """To a cluster that has just started."""
+        return until_taken(lambda: self.put(key, body), lambda answer: answer.status == 503)
 
     def get(self, key: str, **options: Any) -> urllib3.BaseHTTPResponse:
         return self.ask("GET", f"/v1/buckets/archivos/objects/{key}", **options)
@@ -165,8 +171,8 @@ def running_cluster(home: Path, *options: str, **settings: str) -> Iterator[Clus
         **settings,
     }
     cluster = Cluster(f"http://127.0.0.1:{port}", home, env)
-    started = cluster.boveda("up", "--detach", *options, timeout=START_SECONDS)
     try:
+        started = cluster.boveda("up", "--detach", *options, timeout=START_SECONDS)
         assert started.returncode == 0, (started.stdout + started.stderr).decode()
         yield cluster
     finally:

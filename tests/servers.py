@@ -21,7 +21,7 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import psycopg
 import pytest
@@ -35,7 +35,10 @@ from common.errors import NodeError
 from common.objects import NodeSpec
 
 START_SECONDS = 30.0
+TRUST_SECONDS = 10.0
 NO_POSTGRES = "no PostgreSQL server (15 or newer) is installed"
+
+T = TypeVar("T")
 
 
 def absent(reason: str) -> NoReturn:
@@ -57,6 +60,17 @@ def wait_until(condition: Callable[[], object], seconds: float = START_SECONDS, 
         if time.monotonic() > end:
             raise TimeoutError(f"not within {seconds:.0f} s: {what or condition}")
         time.sleep(0.02)
+
+
+def until_taken(send: Callable[[], T], refused: Callable[[T], bool]) -> T:
+    """What `send` gives, sent again for some seconds while it is refused.
+
+    For the first uploads to a cluster: `/readyz` speaks for one process of the API, another may trust a node later.
+    """
+    end = time.monotonic() + TRUST_SECONDS
+    while refused(given := send()) and time.monotonic() < end:
+        time.sleep(0.2)
+    return given
 
 
 class Server:

@@ -192,7 +192,7 @@ def unwanted(cluster: Cluster) -> set[str]:
 def test_the_same_on_seaweedfs(tmp_path: Path) -> None:
     body = os.urandom(9 * 1024 * 1024)
     with running_cluster(tmp_path / "home", "--node-kind", "seaweedfs", BOVEDA_DOOM_DELAY="1") as cluster:
-        assert cluster.put("weed", body).status == 201
+        assert cluster.first_put("weed", body).status == 201
         cluster.wait_converged()
         names = {copy["blob_key"] for copy in copies(cluster, "weed")}
         assert all(names <= node.names() for node in nodes(cluster).values())

@@ -7,7 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cli.command import UNAVAILABLE
 from tests.cluster import Cluster, wait
+from tests.servers import until_taken
 
 MIB = 1 << 20
 CONVERGE_SECONDS = 30
@@ -26,7 +28,8 @@ def test_files_of_any_size_come_back_byte_for_byte(cluster: Cluster, tmp_path: P
     files = {f"file-{size}": os.urandom(size) for size in (0, 1, MIB - 1, MIB, MIB + 1, 8 * MIB, 20 * MIB + 7)}
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    assert cluster.boveda("put", *files, cwd=tmp_path).returncode == 0
+    put = until_taken(lambda: cluster.boveda("put", *files, cwd=tmp_path), lambda done: done.returncode == UNAVAILABLE)
+    assert put.returncode == 0, put.stderr.decode()
     assert cluster.boveda("cat", *files).stdout == b"".join(files.values())
     largest = max(files, key=lambda name: len(files[name]))
     assert cluster.boveda("get", largest, "back", cwd=tmp_path).returncode == 0

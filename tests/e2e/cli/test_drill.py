@@ -24,7 +24,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def test_a_round_of_all_incidents_loses_nothing_and_reports_every_figure(cluster: Cluster) -> None:
-    assert cluster.put("other", b"somebody else's").status == 201
+    assert cluster.first_put("other", b"somebody else's").status == 201
     done = cluster.boveda("drill", "--seed", "4", "--yes", "--json", timeout=DRILL_SECONDS)
     assert done.returncode == 0, (done.stdout + done.stderr).decode()
     report = json.loads(done.stdout)

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import pytest
 from cli.cluster import state
 from cli.cluster.home import Home
 from cli.cluster.processes import Identity
-from tests.servers import free_port, wait_until
+from tests.servers import free_port, until_taken, wait_until
 
 UP_SECONDS = 180.0
 
@@ -59,6 +61,19 @@ class Cluster:
 
     def up(self, *arguments: str) -> str:
         return self.done("up", "--detach", *arguments)
+
+    def put(self, key: str, body: bytes) -> None:
+        """A new object, to a cluster that has just started."""
+        request = urllib.request.Request(f"{self.url}/v1/buckets/archivos/objects/{key}", body, method="PUT")
+
+        def status() -> int:
+            try:
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    return int(answer.status)
+            except urllib.error.HTTPError as error:
+                return error.code
+
+        assert until_taken(status, lambda code: code == 503) == 201
 
     def document(self) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(self.done("cluster", "--json"))

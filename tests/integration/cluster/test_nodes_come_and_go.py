@@ -18,12 +18,6 @@ def nodes(cluster: Cluster) -> dict[str, Any]:
     return {node["name"]: node for node in found}
 
 
-def put(cluster: Cluster, key: str) -> None:
-    address = f"{cluster.url}/v1/buckets/archivos/objects/{key}"
-    with urllib.request.urlopen(urllib.request.Request(address, key.encode(), method="PUT"), timeout=10) as answer:
-        assert answer.status == 201
-
-
 def get(cluster: Cluster, key: str) -> tuple[bytes, str]:
     with urllib.request.urlopen(f"{cluster.url}/v1/buckets/archivos/objects/{key}", timeout=10) as answer:
         return answer.read(), answer.headers["X-Copies"]
@@ -38,7 +32,7 @@ def test_a_node_joins_another_is_emptied_and_leaves_and_a_new_start_knows(cluste
     cluster = clusters()
     cluster.up("--workers", "1")
     for key in OBJECTS:
-        put(cluster, key)
+        cluster.put(key, key.encode())
     wait_until(lambda: protected(cluster), what="three copies of each")
 
     # with as many nodes as copies there is nowhere to go

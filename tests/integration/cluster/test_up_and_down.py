@@ -16,12 +16,6 @@ from tests.servers import answers, refuses, wait_until
 NAMES = ["node1", "node2", "node3", "queue", "api", "worker1", "worker2", "control", "scrub", "beat", "flower"]
 
 
-def _put(cluster: Cluster, key: str, body: bytes) -> None:
-    request = urllib.request.Request(f"{cluster.url}/v1/buckets/archivos/objects/{key}", body, method="PUT")
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        assert answer.status in (200, 201)
-
-
 def _get(cluster: Cluster, key: str) -> bytes:
     with urllib.request.urlopen(f"{cluster.url}/v1/buckets/archivos/objects/{key}", timeout=10) as answer:
         body: bytes = answer.read()
@@ -63,7 +57,7 @@ def test_a_cluster_shows_what_runs_keeps_what_it_took_and_ends_without_a_trace(c
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
 
     # it does its work
-    _put(cluster, "letter", b"hola")
+    cluster.put("letter", b"hola")
     wait_until(lambda: _copies(cluster, "letter") == 3, what="three copies")
 
     # one home, one cluster
@@ -103,7 +97,7 @@ def test_a_cluster_shows_what_runs_keeps_what_it_took_and_ends_without_a_trace(c
     assert not any(alive(pid) for pid in left)
     assert cluster.processes()["node1"]["endpoint"] != endpoint
     assert _get(cluster, "letter") == b"hola"
-    _put(cluster, "letter2", b"hola")
+    cluster.put("letter2", b"hola")
     wait_until(lambda: _copies(cluster, "letter2") == 3, what="three copies: also on the node that moved")
 
     # the end: nothing is deleted unasked
@@ -125,8 +119,8 @@ def test_two_clusters_with_other_homes_and_ports_run_side_by_side(clusters: Clus
     one, other = clusters(), clusters(deep)
     one.up("--nodes", "1", "--workers", "1")
     other.up("--nodes", "2", "--workers", "1", "--node-kind", "seaweedfs")
-    _put(one, "letter", b"one")
-    _put(other, "letter", b"other")
+    one.put("letter", b"one")
+    other.put("letter", b"other")
     assert (_get(one, "letter"), _get(other, "letter")) == (b"one", b"other")
     other.done("cluster", "kill", "beat")
     assert other.pid("beat") is None
