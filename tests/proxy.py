@@ -26,6 +26,7 @@ class _Fault:
     cut: bool = False
     after: int = 0
     mark: bytes = b""
+    first: bytes = b""
     delay: float = 0.0
     rate: float = 0.0
     flip: bool = False
@@ -77,9 +78,12 @@ class Proxy:
         if not after:
             self._cut_all()
 
-    def cut_at(self, mark: bytes, *, hang: bool = False, after: bool = False) -> None:
-        """Reset, or hang, every connection on which the client sends `mark`: before it goes on, or `after` it did."""
-        self._set(_Fault(cut=not hang, hang=hang, mark=mark, after=int(after)))
+    def cut_at(self, mark: bytes, *, first: bytes = b"", hang: bool = False, after: bool = False) -> None:
+        """Reset, or hang, every connection on which the client sends `mark`: before it goes on, or `after` it did.
+
+        With `first`, only those on which the client has sent that since the command.
+        """
+        self._set(_Fault(cut=not hang, hang=hang, mark=mark, first=first, after=int(after)))
 
     def delay(self, seconds: float) -> None:
         """Each piece of an answer comes so much later."""
@@ -173,6 +177,7 @@ class _Pair:
         self._lock = threading.Lock()
         self._over = False
         self._marked = False
+        self._first_under: _Fault | None = None
         self._answered = threading.Event()
 
     def run(self) -> None:
@@ -244,9 +249,11 @@ class _Pair:
                 time.sleep(_POLL)
 
     def _at_mark(self, fault: _Fault, data: bytes, target: socket.socket, asks: bool) -> None:
+        if asks and fault.first in data:
+            self._first_under = fault
         if not asks and self._marked:
             self._answered.set()  # and the client does not see it
-        elif not asks or fault.mark not in data:
+        elif not asks or fault.mark not in data or self._first_under is not fault:
             target.sendall(data)
         else:
             self._marked = bool(fault.after)

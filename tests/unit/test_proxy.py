@@ -102,3 +102,14 @@ def test_a_connection_is_cut_at_a_mark_and_its_answer_is_not_seen(proxy: Proxy, 
     sock = connect(proxy)
     assert exchange(sock, b"BEGIN") == b"BEGIN"
     assert exchange(sock, b"COMMIT") == b""
+
+
+def test_a_mark_counts_only_on_a_connection_that_first_sent_something_else(proxy: Proxy) -> None:
+    plain, announced = connect(proxy), connect(proxy)
+    proxy.cut_at(b"mark", first=b"first")
+    assert exchange(plain, b"mark") == b"mark"
+    assert not proxy.marked.is_set()
+    assert exchange(announced, b"first") == b"first"
+    assert exchange(announced, b"mark") == b""
+    assert proxy.marked.is_set()
+    assert exchange(plain, b"mark") == b"mark"
