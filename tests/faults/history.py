@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import urllib3
 
 from tests.cluster import Cluster
+from tests.faults.running_time import running_time
 from tests.nodes import DirectNode
 
 
 class History:
     """Uploads under fresh names, and checks: an acknowledged object is there, byte for byte.
 
-    `slowest`: seconds that the longest answered request took, of those for up to 8 MiB.
+    `slowest`: seconds that the longest answered request took, of those for up to 8 MiB, less what
+    the machine stood still.
     """
 
     def __init__(self, cluster: Cluster, prefix: str, write_copies: int = 1) -> None:
@@ -36,7 +37,7 @@ class History:
             self._number += 1
             key = f"{self._prefix}-{self._number:04}"
         body = os.urandom(size)
-        began = time.monotonic()
+        began = running_time().now()
         try:
             answer = self._cluster.put(key, body, headers=self._headers)
             told = f"{answer.status} {answer.data[:200]!r}"
@@ -61,7 +62,7 @@ class History:
 
         def check(item: tuple[str, bytes]) -> str | None:
             key, body = item
-            began = time.monotonic()
+            began = running_time().now()
             answer = self._cluster.get(key)
             self._timed(began, len(body))
             if answer.status != 200:
@@ -84,7 +85,7 @@ class History:
     def _timed(self, began: float, size: int) -> None:
         with self._lock:
             if size <= 8 << 20:
-                self.slowest = max(self.slowest, time.monotonic() - began)
+                self.slowest = max(self.slowest, running_time().now() - began)
 
     def during(self, happening: Callable[[], object]) -> None:
         """Upload without a pause while something happens."""
