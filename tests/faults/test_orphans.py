@@ -19,6 +19,7 @@ import pytest
 import urllib3
 
 from tests.cluster import START_SECONDS, Cluster, running_cluster, wait
+from tests.faults.between import children
 from tests.faults.history import History
 from tests.nodes import DirectNode
 
@@ -62,11 +63,9 @@ def catalogue_locked(cluster: Cluster) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_UN)
 
 
-def kill_api(cluster: Cluster) -> None:
+def api_pids(cluster: Cluster) -> list[int]:
     master = cluster.process("api")["pid"]
-    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    for pid in (*children, master):
-        os.kill(int(pid), signal.SIGKILL)
+    return [*children(master), master]
 
 
 def test_what_a_crash_between_put_and_commit_leaves_behind_is_removed(
@@ -87,11 +86,13 @@ def test_what_a_crash_between_put_and_commit_leaves_behind_is_removed(
     def left_behind() -> set[str]:
         return set.union(*lying(nodes).values()) - before
 
+    pids = api_pids(cluster)  # beforehand: an upload waits two seconds for the catalogue and is refused then
     with ThreadPoolExecutor(1) as pool:
         with catalogue_locked(cluster):
             answer = pool.submit(told, lambda: cluster.put("never", os.urandom(16 * 1024)))
             wait(left_behind, 1.8, "the put")
-            kill_api(cluster)
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
         assert answer.result() == 0
     assert len(left_behind()) == 1
     wait(lambda: not left_behind(), 40, "the orphan is gone")
