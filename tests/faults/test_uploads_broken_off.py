@@ -14,7 +14,7 @@ from api.connection import AHEAD_BYTES
 from tests.cluster import Cluster, wait
 from tests.faults.bare_upload import Upload
 
-IDLE, GRACE = 1.5, 8.0
+IDLE, GRACE = 4.0, 8.0
 SETTINGS = {"BOVEDA_IDLE_TIMEOUT": str(IDLE), "BOVEDA_ORPHAN_GRACE": str(GRACE)}
 MIB = 1 << 20
 OLD = b"what was there before" * 100
