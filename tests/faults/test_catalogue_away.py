@@ -80,8 +80,12 @@ def test_on_a_full_disk_the_catalogue_refuses_uploads_serves_downloads_and_goes_
         history.upload_many(10)
         cluster.wait_converged()
         filler = fill(disk)
-        history.upload_many(40)
-        assert history.refused, "the disk was not full"
+
+        def refused() -> bool:
+            history.upload_many(40)
+            return bool(history.refused)
+
+        wait(refused, 60, "the disk is full, and so is the journal")
         assert all(told.startswith(("503 ", "500 ")) for told in history.refused)
         assert history.wrong() == []
         unknown = [told for told in history.refused if told.startswith("500 ")]
