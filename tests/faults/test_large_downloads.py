@@ -16,6 +16,7 @@ import urllib3
 
 from tests.cluster import Cluster, wait
 from tests.faults.between import children, proxies
+from tests.nodes import DirectNode
 
 MIB = 1 << 20
 SIZE = 1024 * MIB
@@ -114,15 +115,20 @@ def hung(cluster: Cluster, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def damaged(cluster: Cluster, name: str) -> Iterator[None]:
-    """A byte of each of the blobs that are next, on this node and on another one."""
+def damaged(cluster: Cluster, _name: str) -> Iterator[None]:
+    """A byte of each copy but one of the blobs that are next; the good ones lie on all nodes in turn."""
     names = list(dict.fromkeys(copy["blob_key"] for copy in cluster.copies(KEY)))
-    nodes = cluster.nodes()
-    for node in (name, next(other for other in nodes if other != name)):
-        for blob in names[SIZE // BLOB // 2 + 1 :][:DAMAGED_BLOBS]:
-            nodes[node].flip(blob, BLOB // 2)
+    nodes = list(cluster.nodes().values())
+    right: list[tuple[DirectNode, str, bytes]] = []
+    for number, blob in enumerate(names[SIZE // BLOB // 2 + 1 :][:DAMAGED_BLOBS]):
+        good = nodes[number % len(nodes)]
+        right += [(node, blob, node.flip(blob, BLOB // 2)) for node in nodes if node is not good]
     yield
-    wait(lambda: any(node.names("quarantine/") for node in nodes.values()), 30, "the damage was met")
+    wait(lambda: any(node.names("quarantine/") for node in nodes), 30, "the damage was met")
+    cluster.wait_converged()
+    for node, blob, data in right:  # a copy that nobody read is as it was damaged
+        if node.read(blob) != data:
+            node.write(blob, data)
 
 
 @pytest.mark.usefixtures("stored")
