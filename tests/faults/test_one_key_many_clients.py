@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster import Cluster, wait
 
-SETTINGS = {"BOVEDA_DOOM_DELAY": "3"}  # a download of a replaced version is whole for so long
+SETTINGS = {"BOVEDA_DOOM_DELAY": "10"}  # a download of a replaced version is whole for so long
 MIB = 1 << 20
 
 
