@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import urllib3
 
 from tests.cluster import Cluster
-from tests.faults.running_time import running_time
 from tests.nodes import DirectNode
+from tests.running_time import running_time
 
 
 class History:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers import absent
+from tests.servers import absent, wait_until
 
 
 @contextmanager
@@ -36,7 +36,9 @@ def read_only(disk: Path) -> Iterator[None]:
 
 
 def _remount(disk: Path, how: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{how}", disk], check=True)
+    """Refused (busy) for as long as a file is open for writing."""
+    command = ("mount", "-o", f"remount,{how}", disk)
+    wait_until(lambda: not subprocess.run(command, check=False).returncode, 10, f"the disk is {how}")
 
 
 def fill(disk: Path) -> Path:

@@ -23,6 +23,8 @@ from cli.drill.history import History, Operation, Told
 from tests.cluster import Cluster, wait
 from tests.faults.between import children
 
+pytestmark = pytest.mark.timeout(1200)
+
 SETTINGS = {"BOVEDA_LEASE_SECONDS": "10"}
 SEED = int(os.environ.get("CHAOS_SEED", "20"))
 OPERATIONS, CLIENTS, KEYS = 2000, 8, 120
@@ -183,13 +185,18 @@ class Breaker:
         shutil.rmtree(data)
         self._cluster.act("start", node)
         wait(lambda: self._states().get(node) == "foreign", 30, f"{node} is foreign")
-        accepted = self._cluster.ask("PATCH", f"/v1/nodes/{node}", json={"accept": True})
-        assert accepted.status == 200, accepted.data
+        wait(lambda: self._accepted(node), 30, f"{node} is taken in")
         wait(lambda: self._states().get(node) == "up", 30, f"{node} is up")
         # Another disk may go only when nothing depends on this one alone.
         wait(lambda: self._protected(ONE), 90, "its copies are made again")
         self._clients.buckets = [ONE, TWO]
         self.killed.append(f"disk of {node}")
+
+    def _accepted(self, node: str) -> bool:
+        """Not yet, where the catalogue is busy."""
+        answer = self._cluster.ask("PATCH", f"/v1/nodes/{node}", json={"accept": True})
+        assert answer.status in (200, 503), answer.data
+        return answer.status == 200
 
     def _protected(self, bucket: str) -> bool:
         try:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.cluster import Cluster, wait
-from tests.faults.running_time import running_time
+from tests.running_time import running_time
 
 MIB = 1024 * 1024
 WATCHED_SECONDS = 9.0  # longer than the node takes to be seen as down

@@ -15,8 +15,8 @@ import pytest
 from tests.cluster import Cluster, wait
 from tests.faults.between import children, proxies
 from tests.faults.history import History
-from tests.faults.running_time import running_time
 from tests.proxy import Proxy
+from tests.running_time import running_time
 
 LONGEST = 3.0
 """Seconds that a request of up to 8 MiB may take while one node is in trouble."""

@@ -11,16 +11,12 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import pytest
-
 from tests.cluster import Cluster, wait
 from tests.faults.history import History
 
 SETTINGS = {"BOVEDA_REPROTECT_AFTER": "3"}
 OPTIONS = ("--nodes", "5")
 COPIES = 3
-
-pytestmark = pytest.mark.timeout(240)
 
 
 def change(cluster: Cluster, node: str, mode: str) -> None:

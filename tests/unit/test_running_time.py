@@ -1,4 +1,4 @@
-"""The clock of the fault tests counts what passes, but not what a sleep that should be short took too long."""
+"""The clock for limits counts what passes, but not what a sleep that should be short took too long."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 
-from tests.faults.running_time import MOST, RunningTime
+from tests.running_time import MOST, RunningTime
 
 MEASURE = """
 import time
-from tests.faults.running_time import RunningTime
+from tests.running_time import RunningTime
 clock = RunningTime()
 began, ran = time.monotonic(), clock.now()
 print(flush=True)

@@ -1,4 +1,4 @@
-"""A clock that stands still while the machine does, for limits on what a request may take.
+"""A clock that stands still while the machine does, for limits on what something may take.
 
 A machine that others share stops at times, and with it every process, this one too. Such a pause shows as a sleep that
 ends late; slowness of the product alone does not.
