@@ -26,7 +26,7 @@ from common.objects import MIB
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="BOVEDA_", frozen=True, validate_default=True)
+    model_config = SettingsConfigDict(env_prefix="BOVEDA_", env_ignore_empty=True, frozen=True, validate_default=True)
 
     home: Path = Field(Path(".boveda"), description="folder of all state")
     host: str = Field("127.0.0.1", description="address the API listens on")

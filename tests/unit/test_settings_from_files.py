@@ -26,6 +26,15 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
     assert load().redis_url.get_secret_value() == "redis://from-the-environment:6379/0"
 
 
+def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BOVEDA_HOME", "BOVEDA_PORT", "BOVEDA_KEYRING_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    defaults = load()
+    for name in ("BOVEDA_HOME", "BOVEDA_PORT", "BOVEDA_KEYRING_FILE"):
+        monkeypatch.setenv(name, "")
+    assert load() == defaults, "a home that is the present folder would be wiped with all in it"
+
+
 def test_a_missing_folder_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOVEDA_SECRETS_DIR", str(tmp_path / "absent"))
     with pytest.raises(ConfigurationError, match=r"BOVEDA_SECRETS_DIR: Path does not point to a directory"):
