@@ -52,10 +52,17 @@ class Plain:
     def show(self, children: Sequence[Child]) -> None:
         pass
 
-    def up(self) -> None:
+    def up(self, children: Sequence[Child]) -> None:
+        for child in children:
+            if child.spec.launch.endpoint:
+                self.tell(f"  {child.spec.name:<8} {child.spec.launch.endpoint}")
         self.say(f"Bóveda is up at {self._url}")
         for line in invitation(self._url):
             self.tell(f"  {line}")
+
+    def fail(self, why: str) -> None:
+        """It ends, with this as its reason."""
+        self.say(why)
 
 
 class Board(Plain):
@@ -64,6 +71,7 @@ class Board(Plain):
     def __init__(self, url: str, log: Path) -> None:
         super().__init__(url, log)
         self._said: list[str] = []
+        self._why = ""
         self._up = False
         self._shown_at = 0.0
         self._live = Live(auto_refresh=False, transient=True)
@@ -74,16 +82,23 @@ class Board(Plain):
 
     def __exit__(self, *exc: object) -> None:
         self._live.stop()
+        if self._why:
+            click.echo(self._why, err=True)
         click.echo("stopped; the data are kept")
 
     def tell(self, line: str) -> None:
         self._said = [*self._said, *line.splitlines()][-_LINES:]
         self._shown_at = 0.0
 
-    def up(self) -> None:
+    def up(self, children: Sequence[Child]) -> None:
         self._up = True
         self._said = []
         self.say("up")
+
+    def fail(self, why: str) -> None:
+        """The board is gone at the end: the reason is said behind it."""
+        self._why = why
+        super().fail(why)
 
     def show(self, children: Sequence[Child]) -> None:
         now = time.monotonic()

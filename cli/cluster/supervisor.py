@@ -45,7 +45,8 @@ class Face(Protocol):
 
     def say(self, line: str) -> None: ...
     def show(self, children: Sequence[Child]) -> None: ...
-    def up(self) -> None: ...
+    def up(self, children: Sequence[Child]) -> None: ...
+    def fail(self, why: str) -> None: ...
 
 
 class Supervisor:
@@ -137,7 +138,7 @@ class Supervisor:
         yield
         while ready.why_not(self._plan.url, self._plan.hostname):
             yield
-        self._face.up()
+        self._face.up(list(self._children.values()))
         while True:
             yield
 
@@ -155,7 +156,7 @@ class Supervisor:
 
     def _fail(self, spec: Spec) -> None:
         self._exit = 1
-        self._face.say(f"{spec.name} failed; {spec.end_of_log()}")
+        self._face.fail(f"{spec.name} failed; {spec.end_of_log()}")
 
     def _end(self) -> Iterator[None]:
         self._face.say("ending")
