@@ -56,6 +56,8 @@ class Client:
         self.url = url.rstrip("/")
         self._headers = {"User-Agent": "boveda-cli"}
         if token:
+            if not (token.isascii() and token.isprintable()):
+                raise ConfigurationError("BOVEDA_TOKEN must be printable ASCII")
             self._headers["Authorization"] = f"Bearer {token}"
         try:
             parsed = urllib3.util.parse_url(self.url)

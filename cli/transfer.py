@@ -74,6 +74,8 @@ def put(
     """
     items = plan(files, to)
     headers = {f"X-Meta-{name}": value for name, value in map(_meta, meta)}
+    if content_type is not None and not (content_type.isascii() and content_type.isprintable()):
+        raise click.UsageError(f"--content-type {content_type!r}: printable ASCII")
     if write_copies is not None:
         headers["X-Write-Copies"] = str(write_copies)
     client = connect()
@@ -143,9 +145,9 @@ def _name(file: str) -> str:
 
 def _meta(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
-    plain = name.replace("-", "").replace("_", "")
+    plain = name.replace("-", "")
     if not equals or not plain.isalnum() or not (name + value).isascii() or not value.isprintable():
-        raise click.UsageError(f"--meta {text!r}: NAME=VALUE, printable ASCII, the name of letters, digits, - and _")
+        raise click.UsageError(f"--meta {text!r}: NAME=VALUE, printable ASCII, the name of letters, digits and -")
     return name, value
 
 

@@ -30,6 +30,15 @@ def test_an_api_that_does_not_run_is_status_4_and_says_how_to_start_it(
     assert "start it with `make up`" in message
 
 
+@pytest.mark.parametrize("token", ["secret€", "secret\nX-Other: a"])
+def test_a_token_that_is_no_header_is_wrong_use_and_is_not_repeated(
+    run: Run, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("BOVEDA_TOKEN", token)
+    result = run(ls)
+    assert (result.exit_code, "BOVEDA_TOKEN" in result.stderr, "secret" in result.stderr) == (2, True, False)
+
+
 @pytest.mark.parametrize("url", ["nowhere", "ftp://host", "http://", "http://user:secret@host", "http://h:99999"])
 def test_a_wrong_address_is_wrong_use_and_is_not_repeated(run: Run, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("BOVEDA_URL", url)

@@ -78,6 +78,9 @@ def test_a_key_goes_out_as_it_stands(run: Run, api: StandIn, key: str, path: str
         (["-"], "standard input has no name"),
         (["a", "--to", "Cubo/a"], "no such destination"),
         (["a", "--meta", "no-value"], "NAME=VALUE"),
+        (["a", "--meta", "with_underscore=1"], "NAME=VALUE"),
+        (["a", "--content-type", "a/b\nX-Other: c"], "printable ASCII"),
+        (["a", "--content-type", "a/€"], "printable ASCII"),
         (["a", "--write-copies", "0"], "--write-copies"),
     ],
 )
