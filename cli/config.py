@@ -40,7 +40,7 @@ def describe(settings: Settings, name: str, field: FieldInfo) -> dict[str, Any]:
         "name": variable,
         "value": _shown(name, getattr(settings, name)),
         "default": _plain(field.default),
-        "set": variable in os.environ or getattr(settings, name) != field.default,
+        "set": bool(os.environ.get(variable)) or getattr(settings, name) != field.default,
         "meaning": field.description,
     }
 

@@ -172,7 +172,7 @@ def connect() -> Client:
 
 def _embedded() -> str:
     """Where the cluster of this home runs or ran last, unless the environment says where it is to run."""
-    if not {"BOVEDA_HOST", "BOVEDA_PORT"} & os.environ.keys():
+    if not (os.environ.get("BOVEDA_HOST") or os.environ.get("BOVEDA_PORT")):
         known = state.read(Home.of(Path(os.environ.get("BOVEDA_HOME") or ".boveda")))
         if known is not None:
             return known.url

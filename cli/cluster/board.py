@@ -42,12 +42,12 @@ class Plain:
         # A full disk, or a reader of our output that went away, is no reason to end what runs.
         with suppress(OSError), self._log.open("a") as log:
             log.write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {line}\n")
-        with suppress(OSError):
-            self.tell(line)
+        self.tell(line)
 
     def tell(self, line: str) -> None:
         if not self._quiet:
-            click.echo(line)
+            with suppress(OSError):
+                click.echo(line)
 
     def show(self, children: Sequence[Child]) -> None:
         pass

@@ -85,7 +85,7 @@ def _check_token(settings: Settings) -> None:
 
 def _say_what_is_not_used() -> None:
     for name in ("BOVEDA_NODES_FILE", "BOVEDA_CREDENTIALS_DIR", "BOVEDA_REDIS_URL"):
-        if name in os.environ:
+        if os.environ.get(name):
             click.echo(f"{name} is not used by `boveda up`: it starts nodes and a queue of its own", err=True)
 
 

@@ -125,6 +125,8 @@ def test_the_cluster_of_the_home_is_found_by_itself_unless_a_port_is_named(
     monkeypatch.setenv("BOVEDA_HOME", str(tmp_path))
     state.write(Home.of(tmp_path), ClusterState(api.url, "", None, []))
     assert run(ls).exit_code == 0
+    monkeypatch.setenv("BOVEDA_PORT", "")
+    assert run(ls).exit_code == 0, "an empty value names none"
     monkeypatch.setenv("BOVEDA_PORT", "1")
     result = run(ls)
     assert (result.exit_code, "http://127.0.0.1:1" in result.stderr) == (4, True)

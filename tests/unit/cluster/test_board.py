@@ -23,6 +23,15 @@ def test_without_a_terminal_each_process_is_named_with_its_address(
     assert f"Bóveda is up at {URL}\n" in shown
 
 
+def test_a_reader_that_went_away_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_: str) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("click.echo", gone)
+    Plain(URL, tmp_path / "log").up([Child(serving(tmp_path, "node1", 9001, "node"))])
+    assert f"Bóveda is up at {URL}\n" in (tmp_path / "log").read_text()
+
+
 def test_why_a_start_failed_is_said_when_the_board_is_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Board(URL, tmp_path / "log") as board:
         board.fail("keys failed; wrong passphrase")
