@@ -301,6 +301,16 @@ def test_a_header_to_be_stored_that_would_be_lost_is_refused_by_name(server: Ser
     assert server.ask(b"GET / HTTP/1.1\r\n" + HOST + b"X_Other: 1\r\nConnection: close\r\n\r\n")[9:12] == b"200"
 
 
+def test_trailers_may_have_underscores_and_no_more_bytes_than_a_head(server: Server) -> None:
+    server.worker.idle_seconds = 60.0
+    chunked = b"PUT / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n1\r\nx\r\n0\r\n"
+    assert server.ask(chunked + b"X-Meta-a_b: 1\r\n\r\n").startswith(b"HTTP/1.1 200")
+    with server.connect() as sock:
+        sock.settimeout(5)
+        sock.sendall(chunked + b"X-A: " + bytes([97]) * pacing.HEAD_BYTES_MAX)
+        assert sock.recv(100).startswith(b"HTTP/1.1 431")
+
+
 @pytest.mark.parametrize("server", [60], indirect=True)
 def test_what_the_worker_itself_answers_at_the_spanish_door_has_its_shape(server: Server) -> None:
     server.worker.idle_seconds = 60.0
