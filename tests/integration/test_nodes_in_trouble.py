@@ -64,9 +64,9 @@ def within(seconds: float, condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def test_a_killed_node_is_down_within_ten_seconds_and_up_again_once_it_is_back(stage: Stage) -> None:
+def test_a_killed_node_is_down_within_eight_seconds_and_up_again_once_it_is_back(stage: Stage) -> None:
     stage.real["node2"].kill()
-    within(10, lambda: stage.health("node2") is NodeHealth.DOWN, "down")
+    within(8, lambda: stage.health("node2") is NodeHealth.DOWN, "down")
     assert len(stage.nodes.candidates()) == 2
     within(4, lambda: stage.shared("node2") == ("known", NodeHealth.DOWN), "shared")
     stage.real["node2"].start()
