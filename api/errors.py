@@ -32,12 +32,12 @@ class Answer:
     spanish: str | None = None
 
 
-_SPANISH = {404: "no hay nada en esta dirección", 405: "método no permitido"}
+_NOTHING_HERE = "no hay nada en esta dirección"
 
 # What no exception of ours stands for.
 INTERNAL = Answer(500, "internal", "Internal error", "error interno")
 NOT_READY = Answer(503, "not-ready", "Not ready")
-METHOD_NOT_ALLOWED = Answer(405, "method-not-allowed", "Method Not Allowed", _SPANISH[405])
+METHOD_NOT_ALLOWED = Answer(405, "method-not-allowed", "Method Not Allowed", "método no permitido")
 HEAD_LATE = Answer(408, "headers-timeout", "Request Timeout")
 BUSY = Answer(503, "busy", "Service Unavailable", "inténtelo de nuevo")
 TARGET_TOO_LONG = Answer(414, "uri-too-long", "URI Too Long")
@@ -132,9 +132,10 @@ def _http(error: HTTPException) -> Response:
     status = error.code or 500
     title = HTTP_STATUS_CODES.get(status, "Error")
     headers = {}
-    if isinstance(error, MethodNotAllowed) and error.valid_methods:
-        headers["Allow"] = ", ".join(sorted(error.valid_methods))
-    answer = Answer(status, title.lower().replace(" ", "-"), title, _SPANISH.get(status))
+    answer = Answer(status, title.lower().replace(" ", "-"), title, _NOTHING_HERE if status == 404 else None)
+    if isinstance(error, MethodNotAllowed):
+        answer = METHOD_NOT_ALLOWED
+        headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
     detail = "there is nothing at this address" if status == 404 else title
     return respond(answer, detail, {}, headers)
 

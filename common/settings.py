@@ -1,4 +1,4 @@
-"""Every setting, with default and meaning: `BOVEDA_…` environment variables, checked once at start.
+"""Every setting, with default and meaning: `BOVEDA_…` variables, checked once at start; an empty one is none.
 
 Secrets are not settings: they lie in files whose paths are. Where a value carries one (the password in a URL), it can
 be the content of a file named `boveda_<setting>` in BOVEDA_SECRETS_DIR, which no process list or container inspection
@@ -73,7 +73,9 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(60, ge=5, description="how long a worker holds a copy without renewing")
     backoff_base: float = Field(1, ge=0, description="first bound of the full-jitter back-off, seconds (0: tests)")
     upload_expiry: float = Field(
-        86400, gt=0, description="seconds a resumable upload is kept after its last bytes, and remembered when finished"
+        86400,
+        gt=0,
+        description="seconds a resumable upload is kept after its last bytes, and remembered when it has ended",
     )
     idle_timeout: float = Field(20, gt=0, description="seconds a client may send nothing while its body is awaited")
 
