@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from api.blob_index import BlobIndex
+from api.doubts import Doubts
 from api.reading import BlobRead
 from api.source import ReadableNodes, Source, Superseded
 from api.spare import SpareThreads
@@ -76,6 +77,7 @@ class FetchObject:
         self._nodes = nodes
         self._keys = keys
         self._enqueuer = enqueuer
+        self._doubts = Doubts(enqueuer)
         self._spare = SpareThreads(spare_threads, "hedge")
 
     def close(self) -> None:
@@ -102,7 +104,7 @@ class FetchObject:
             dek = self._keys.unwrap(version.kek_id, version.wrapped_dek, context)
         except IntegrityError:
             raise ObjectDamaged("the data key of this object does not open") from None
-        return Source(self._catalogue, self._nodes, self._enqueuer, self._spare, version.id, dek)
+        return Source(self._catalogue, self._nodes, self._enqueuer, self._doubts, self._spare, version.id, dek)
 
     def _pieces(self, source: Source, found: Found, ranges: Ranges) -> Generator[bytes, None, None]:
         index = BlobIndex(self._catalogue, found)

@@ -4,7 +4,9 @@ Per chunk each copy is tried once, the ones without a failure first; whoever del
 damaged in different chunks still make a whole blob. A copy whose first byte is late has a second one asked beside it
 (`race`).
 
-- Refused, timed out, cut, 5xx, not asked: about the node. Nothing is written down.
+- Refused, timed out, not asked: about the node. Nothing is written down.
+- 5xx, or an answer that broke off: about the node, or about this one copy. A worker looks which (`doubts`); of a copy
+  that is suspect already, it is the copy.
 - Absent, of a wrong length, or bytes that do not open, from a node that answered: about the copy. The version is looked
   up again; if it is still current the copy becomes suspect and its repair is queued. A damaged header is blamed in the
   same way, but the chunks behind it are good if they open.
@@ -22,7 +24,7 @@ from api.copy_read import CopyRead, Part
 from api.race import Race
 from api.source import Source
 from common.crypto.envelope import BlobOpener, span
-from common.errors import BlobMissing, BlobStoreError, CopiesUnreachable, IntegrityError, ObjectDamaged
+from common.errors import BlobMissing, BlobStoreError, CopiesUnreachable, IntegrityError, NodeError, ObjectDamaged
 from common.objects import CopyState, Placed, StoredBlob
 
 
@@ -102,10 +104,13 @@ class BlobRead:
     def _leave(self, node_id: str, error: Exception) -> None:
         """This node is of no use for this chunk."""
         looked = isinstance(error, BlobMissing | IntegrityError)
+        failed_at_it = isinstance(error, NodeError) and error.answered
         self._failures[node_id] = self._failures.get(node_id, 0) + 1
-        self._tried[node_id] = looked
+        self._tried[node_id] = looked or (failed_at_it and Placed(node_id, CopyState.SUSPECT) in self._copies)
         if looked:
             self._blame(node_id, error)
+        elif failed_at_it:
+            self._source.doubts.raise_on(self._part.blob.id)
 
     def _blame(self, node_id: str, error: Exception) -> None:
         if Placed(node_id, CopyState.MISSING) not in self._copies:

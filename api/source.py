@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from api.doubts import Doubts
 from api.spare import SpareThreads
 from common.blobstore.base import BlobStore
 from common.catalogue.base import Catalogue
@@ -38,6 +39,7 @@ class Source:
     catalogue: Catalogue
     nodes: ReadableNodes
     enqueuer: Enqueuer
+    doubts: Doubts
     spare: SpareThreads
     version_id: str
     dek: bytes = field(repr=False)

@@ -210,10 +210,18 @@ class CallCut(BlobStoreError):
 
 
 class NodeError(BlobStoreError):
-    """Evidence about the node, not about a copy: refused, reset, cut, 5xx, timed out."""
+    """Evidence about the node: refused, reset, cut, 5xx, timed out.
+
+    `answered`: the node took the request and failed at it (5xx, or an answer that broke off). Rot on its own disk looks
+    the same, so this may be evidence about the one blob: a read of another name tells.
+    """
 
     kind = "node"
     retryable = True
+
+    def __init__(self, detail: str, answered: bool = False) -> None:
+        super().__init__(detail)
+        self.answered = answered
 
 
 class NodeTimeout(NodeError):

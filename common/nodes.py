@@ -146,6 +146,11 @@ class Nodes:
         if watch is not None:
             watch.authenticated()
 
+    def reads_others(self, node_id: str) -> bool:
+        """A node failed at one name: whether it reads another one well, here and now (its identity, a probe's look)."""
+        watch = self._watches.get(node_id)
+        return watch is not None and watch.reads_others()
+
     def late_after(self, node_id: str) -> float:
         """Seconds after which a first byte of this node is late."""
         watch = self._watches.get(node_id)

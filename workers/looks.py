@@ -1,16 +1,31 @@
-"""A look at a copy: read whole and compared, whatever for. What was found is evidence about the copy or the node."""
+"""A look at a copy: read whole and compared with the catalogue's row, once for all who read copies.
+
+What was found is evidence about the copy or about the node:
+
+1. The copy is read. Right bytes prove node and copy. Absent, of another length or digest: the copy is bad.
+2. The node answered and failed (5xx, or an answer that broke off). A rotten file looks like that, for ever, on a node
+   that is well otherwise: so another name is read, the node's identity.
+3. If that is right, the copy is read once more. If it fails in the same way and the identity is right again, the copy
+   is bad: `Unreadable`. Anything else is about the node: refused, reset, timed out, or failing at other names too.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from common.blobstore.base import background
-from common.errors import BlobMissing, BlobStoreError
+from blake3 import blake3
+
+from common.blobstore.base import BlobReader, BlobStore, Deadline, background
+from common.errors import BlobMissing, BlobStoreError, IntegrityError, NodeError
 from common.nodes import Nodes
-from common.objects import Blob
+from common.objects import Blob, blob_name
 from workers.share import NodeShare
-from workers.sources import WrongBytes, read_through
+
+PIECE_BYTES: Final = 256 * 1024
+NOT_SEALED: Final = "the copy's bytes are not what was sealed"
 
 GOOD: Final = "good"
 MISSING: Final = "missing"
@@ -18,6 +33,21 @@ DAMAGED: Final = "damaged"
 UNREACHABLE: Final = "unreachable"
 FINDINGS: Final = (GOOD, MISSING, DAMAGED, UNREACHABLE)
 BAD: Final = (MISSING, DAMAGED)
+
+
+class WrongBytes(IntegrityError):
+    """A copy is there, and is not what was sealed. `data`: its bytes, None where they were not kept."""
+
+    def __init__(self, detail: str, data: bytearray | None) -> None:
+        super().__init__(detail)
+        self.data = data
+
+
+class Unreadable(WrongBytes):
+    """A copy is there, and its node fails at it while it reads other names well."""
+
+    def __init__(self, error: NodeError) -> None:
+        super().__init__(f"the node reads other names and fails at this one ({error.detail})", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +64,81 @@ class Looks:
         self._share = share
 
     def __call__(self, node_id: str, blob: Blob) -> Finding:
+        """The copy as a finding, whatever it is."""
         if node_id not in self._nodes.readable():
             return Finding(UNREACHABLE, "the node cannot be read now")
         try:
-            with self._share.slot(node_id):
-                read_through(self._nodes.store(node_id), blob, background(blob.cipher_length))
+            self.through(node_id, blob, background(blob.cipher_length))
         except BlobMissing as error:
             return Finding(MISSING, error.detail)
         except WrongBytes as error:
             return Finding(DAMAGED, error.detail)
         except BlobStoreError as error:
             return Finding(UNREACHABLE, error.detail)
-        self._nodes.authenticated(node_id)
         return Finding(GOOD)
+
+    def whole(self, node_id: str, blob: Blob, deadline: Deadline) -> bytearray:
+        """The copy's bytes. BlobMissing and WrongBytes are about the copy, any other BlobStoreError about the node."""
+        data = bytearray()
+
+        def read(store: BlobStore) -> None:
+            nonlocal data
+            data = _read_whole(store, blob, deadline)
+
+        self._look(node_id, read)
+        return data
+
+    def through(self, node_id: str, blob: Blob, deadline: Deadline) -> None:
+        """The same look without keeping the bytes."""
+        self._look(node_id, lambda store: _read_through(store, blob, deadline))
+
+    def _look(self, node_id: str, read: Callable[[BlobStore], None]) -> None:
+        with self._share.slot(node_id):
+            try:
+                read(self._nodes.store(node_id))
+            except NodeError as error:
+                if not error.answered or not self._nodes.reads_others(node_id):
+                    raise
+                self._again(node_id, read)
+        self._nodes.authenticated(node_id)
+
+    def _again(self, node_id: str, read: Callable[[BlobStore], None]) -> None:
+        try:
+            read(self._nodes.store(node_id))
+        except NodeError as error:
+            if error.answered and self._nodes.reads_others(node_id):
+                raise Unreadable(error) from None
+            raise
+
+
+def _read_whole(store: BlobStore, blob: Blob, deadline: Deadline) -> bytearray:
+    """The blob's bytes, in memory once."""
+    with _opened(store, blob, deadline) as reader:
+        data = bytearray(reader.size)
+        reader.readinto(memoryview(data))
+    if blake3(data).digest() != blob.digest:
+        raise WrongBytes(NOT_SEALED, data)
+    return data
+
+
+def _read_through(store: BlobStore, blob: Blob, deadline: Deadline) -> None:
+    """A piece at a time, which stays in the processor's cache."""
+    digest = blake3()
+    with _opened(store, blob, deadline) as reader:
+        memory = memoryview(bytearray(min(PIECE_BYTES, reader.size)))
+        left = reader.size
+        while left:
+            piece = memory[:left]
+            reader.readinto(piece)
+            digest.update(piece)
+            left -= len(piece)
+    if digest.digest() != blob.digest:
+        raise WrongBytes(NOT_SEALED, None)
+
+
+@contextmanager
+def _opened(store: BlobStore, blob: Blob, deadline: Deadline) -> Iterator[BlobReader]:
+    with store.get(blob_name(blob.id), deadline) as reader:
+        if reader.size != blob.cipher_length:
+            raise WrongBytes(f"the copy has {reader.size} bytes instead of {blob.cipher_length}", None)
+        yield reader

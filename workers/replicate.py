@@ -18,14 +18,14 @@ from typing import Final
 
 import structlog
 
-from common.blobstore.base import Deadline
 from common.errors import BlobStoreError, CopiesUnreachable, NodeBusy, ObjectDamaged
 from common.nodes import Nodes
 from common.objects import blob_name
 from common.work import Claim, CopyAction
 from workers.claims import BUSY_SECONDS, Claims, LeaseOver, by_blob
+from workers.looks import GOOD, Looks
 from workers.share import EVERY_NODE, NodeShare, Shares
-from workers.sources import Sources, WrongBytes, read_through
+from workers.sources import Sources
 
 LOG = structlog.get_logger(__name__)
 PATIENCE_SECONDS: Final = 1.0
@@ -52,9 +52,12 @@ class Held:
 class Replicate:
     """`shares`: of each node in puts in flight, and the room for what is put; `pool` runs them."""
 
-    def __init__(self, claims: Claims, sources: Sources, nodes: Nodes, shares: Shares, pool: Executor) -> None:
+    def __init__(
+        self, claims: Claims, sources: Sources, looks: Looks, nodes: Nodes, shares: Shares, pool: Executor
+    ) -> None:
         self._claims = claims
         self._sources = sources
+        self._looks = looks
         self._nodes = nodes
         self._share = shares.puts
         self._room = shares.room
@@ -129,7 +132,7 @@ class Replicate:
         """Runs in the pool, with a slot of the node's share."""
         try:
             deadline = self._claims.deadline(claim)
-            if claim.attempts > 1 and self._there(claim, deadline):
+            if claim.attempts > 1 and self._looks(claim.node_id, claim.blob).kind == GOOD:
                 self._claims.stored(claim, verified=True)
                 return
             self._nodes.store(claim.node_id).put(blob_name(claim.blob.id), held.data, deadline)
@@ -144,10 +147,3 @@ class Replicate:
             held.leave()
             self._share.give(claim.node_id)
             self._claims.abandon([claim])
-
-    def _there(self, claim: Claim, deadline: Deadline) -> bool:
-        try:
-            read_through(self._nodes.store(claim.node_id), claim.blob, deadline)
-        except (BlobStoreError, WrongBytes):
-            return False
-        return True

@@ -17,24 +17,20 @@ from common.blobstore.base import background
 from common.catalogue.base import Catalogue
 from common.errors import BlobMissing, BlobStoreError
 from common.moves import BlobCopies, CopyRow
-from common.nodes import Nodes
 from common.objects import Blob
 from common.settings import Settings
+from workers.looks import Looks, WrongBytes
 from workers.policy import Scene, plan
-from workers.share import NodeShare
-from workers.sources import Sources, WrongBytes, read_through
+from workers.sources import Sources
 
 BLOBS_AT_A_TIME: Final = 64
 
 
 class Settle:
-    def __init__(
-        self, catalogue: Catalogue, nodes: Nodes, sources: Sources, share: NodeShare, settings: Settings
-    ) -> None:
+    def __init__(self, catalogue: Catalogue, sources: Sources, looks: Looks, settings: Settings) -> None:
         self._catalogue = catalogue
-        self._nodes = nodes
         self._sources = sources
-        self._share = share
+        self._looks = looks
         self._reprotect_after = settings.reprotect_after
 
     def __call__(self, blob_ids: Sequence[str]) -> int:
@@ -65,12 +61,10 @@ class Settle:
     def _right(self, blob: Blob, row: CopyRow) -> bool:
         node_id = row.node_id or ""
         try:
-            with self._share.slot(node_id):
-                read_through(self._nodes.store(node_id), blob, background(blob.cipher_length))
+            self._looks.through(node_id, blob, background(blob.cipher_length))
         except (BlobMissing, WrongBytes) as error:
             self._sources.blame(blob, node_id, error)
             return False
         except BlobStoreError:
             return False
-        self._nodes.authenticated(node_id)
         return True

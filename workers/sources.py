@@ -2,80 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 
-from blake3 import blake3
-
-from common.blobstore.base import BlobReader, BlobStore, Deadline
 from common.catalogue.base import Catalogue
-from common.errors import (
-    BlobMissing,
-    BlobStoreError,
-    CopiesUnreachable,
-    IntegrityError,
-    ObjectDamaged,
-)
+from common.errors import BlobMissing, BlobStoreError, CopiesUnreachable, ObjectDamaged
 from common.jobs.base import Enqueuer, TaskName
 from common.nodes import Nodes
-from common.objects import Blob, CopyState, NodeMode, Placed, blob_name
+from common.objects import Blob, CopyState, NodeMode, Placed
 from common.work import Claim
 from workers.claims import Claims
-from workers.share import NodeShare
+from workers.looks import Looks, WrongBytes
 
-PIECE_BYTES = 256 * 1024
-_NOT_SEALED = "the copy's bytes are not what was sealed"
 _TIERS = (CopyState.STORED, CopyState.SUSPECT, CopyState.MISSING)
-
-
-class WrongBytes(IntegrityError):
-    """A copy is there, and is not what was sealed. `data`: its bytes, None where they were not kept."""
-
-    def __init__(self, detail: str, data: bytearray | None) -> None:
-        super().__init__(detail)
-        self.data = data
-
-
-def read_whole(store: BlobStore, blob: Blob, deadline: Deadline) -> bytearray:
-    """The blob's bytes, in memory once. BlobMissing, WrongBytes, or what the node answered."""
-    with _opened(store, blob, deadline) as reader:
-        data = bytearray(reader.size)
-        reader.readinto(memoryview(data))
-    if blake3(data).digest() != blob.digest:
-        raise WrongBytes(_NOT_SEALED, data)
-    return data
-
-
-def read_through(store: BlobStore, blob: Blob, deadline: Deadline) -> None:
-    """The same look without keeping the bytes: a piece of them at a time, which stays in the processor's cache."""
-    digest = blake3()
-    with _opened(store, blob, deadline) as reader:
-        memory = memoryview(bytearray(min(PIECE_BYTES, reader.size)))
-        left = reader.size
-        while left:
-            piece = memory[:left]
-            reader.readinto(piece)
-            digest.update(piece)
-            left -= len(piece)
-    if digest.digest() != blob.digest:
-        raise WrongBytes(_NOT_SEALED, None)
-
-
-@contextmanager
-def _opened(store: BlobStore, blob: Blob, deadline: Deadline) -> Iterator[BlobReader]:
-    with store.get(blob_name(blob.id), deadline) as reader:
-        if reader.size != blob.cipher_length:
-            raise WrongBytes(f"the copy has {reader.size} bytes instead of {blob.cipher_length}", None)
-        yield reader
 
 
 class Sources:
     """Finds a good copy to make others from."""
 
-    def __init__(self, catalogue: Catalogue, nodes: Nodes, share: NodeShare, enqueuer: Enqueuer, claims: Claims):
+    def __init__(self, catalogue: Catalogue, nodes: Nodes, looks: Looks, enqueuer: Enqueuer, claims: Claims):
         self._catalogue = catalogue
         self._nodes = nodes
-        self._share = share
+        self._looks = looks
         self._enqueuer = enqueuer
         self._claims = claims
 
@@ -93,11 +40,7 @@ class Sources:
         readable = self._nodes.readable()
         for copy in self._order(wanted):
             try:
-                with self._share.slot(copy.node_id or ""):
-                    store = self._nodes.store(copy.node_id or "")
-                    data = read_whole(store, claim.blob, self._claims.deadline(claim))
-                self._nodes.authenticated(copy.node_id or "")
-                return data
+                return self._looks.whole(copy.node_id or "", claim.blob, self._claims.deadline(claim))
             except (BlobMissing, WrongBytes) as error:
                 if copy.state is CopyState.STORED and copy.node_id is not None:
                     self.blame(claim.blob, copy.node_id, error)

@@ -41,6 +41,10 @@ def verify(worker: Worker, blob_ids: list[str]) -> None:
     worker.verify(blob_ids)
 
 
+def doubt(worker: Worker, blob_ids: list[str]) -> None:
+    worker.doubt(blob_ids)
+
+
 def delete(worker: Worker, blob_ids: list[str]) -> None:
     worker.delete(blob_ids)
 
@@ -71,6 +75,7 @@ def sweep(worker: Worker) -> None:
 WORK: Mapping[TaskName, Callable[..., None]] = {
     TaskName.REPLICATE: replicate,
     TaskName.VERIFY: verify,
+    TaskName.DOUBT: doubt,
     TaskName.DELETE: delete,
     TaskName.SETTLE: settle,
     TaskName.JOB: run_job,

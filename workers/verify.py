@@ -1,11 +1,12 @@
 """Look at suspect copies, and repair what is wrong.
 
 1. Claim the due `suspect` rows of these blobs on nodes that can be read.
-2. Read each copy whole. Right: it is `stored` and verified, and a good source for the others.
-3. Absent or wrong: first a good copy is read whole and right from elsewhere. While there is none, damaged bytes stay in
-   place and their rows are parked; when every wanted copy was looked at, the row is a dead letter `no-good-copy`.
-4. Wrong bytes are put under `quarantine/` on the same node as evidence (a failure is logged and blocks nothing), then
-   overwritten with good ones.
+2. Read each copy whole (`looks`). Right: it is `stored` and verified, and a good source for the others.
+3. Absent, wrong, or unreadable on a node that reads others: first a good copy is read whole and right from elsewhere.
+   While there is none, damaged bytes stay in place and their rows are parked; when every wanted copy was looked at, the
+   row is a dead letter `no-good-copy`.
+4. Wrong bytes are put under `quarantine/` on the same node as evidence, then overwritten with good ones. What cannot be
+   read or kept is logged and blocks nothing.
 5. The copy is read back; only then it is `stored` and verified.
 """
 
@@ -22,18 +23,20 @@ from common.nodes import Nodes
 from common.objects import MIB, CopyState, blob_name, quarantine_name
 from common.work import Claim, CopyAction
 from workers.claims import Claims, LeaseOver, by_blob
+from workers.looks import Looks, Unreadable, WrongBytes
 from workers.retry import WRONG
 from workers.share import NodeShare
-from workers.sources import Sources, WrongBytes, read_through, read_whole
+from workers.sources import Sources
 
 LOG = structlog.get_logger(__name__)
 EVIDENCE_MAX: Final = 256 * MIB
 
 
 class Verify:
-    def __init__(self, claims: Claims, sources: Sources, nodes: Nodes, share: NodeShare) -> None:
+    def __init__(self, claims: Claims, sources: Sources, looks: Looks, nodes: Nodes, share: NodeShare) -> None:
         self._claims = claims
         self._sources = sources
+        self._looks = looks
         self._nodes = nodes
         self._share = share
 
@@ -55,7 +58,7 @@ class Verify:
         bad: list[tuple[Claim, BlobMissing | WrongBytes]] = []
         for claim in rows:
             try:
-                good = self._look(claim)
+                good = self._looks.whole(claim.node_id, claim.blob, self._claims.deadline(claim))
                 self._claims.stored(claim, verified=True)
             except (BlobMissing, WrongBytes) as error:
                 bad.append((claim, error))
@@ -68,12 +71,6 @@ class Verify:
         if good is not None:
             for claim, found in bad:
                 self._restore(claim, found, good)
-
-    def _look(self, claim: Claim) -> bytearray:
-        with self._share.slot(claim.node_id):
-            data = read_whole(self._nodes.store(claim.node_id), claim.blob, self._claims.deadline(claim))
-        self._nodes.authenticated(claim.node_id)
-        return data
 
     def _good(self, bad: Sequence[tuple[Claim, BlobMissing | WrongBytes]]) -> bytearray | None:
         """Bytes from a copy elsewhere, or None with all these rows ended."""
@@ -100,7 +97,7 @@ class Verify:
                     self._keep_evidence(claim, found)
                 store = self._nodes.store(claim.node_id)
                 store.put(blob_name(claim.blob.id), good, self._claims.deadline(claim))
-                read_through(store, claim.blob, self._claims.deadline(claim))
+            self._looks.through(claim.node_id, claim.blob, self._claims.deadline(claim))
             LOG.info("copy_repaired", blob=claim.blob.id, node=claim.node_id, found=found.detail)
             self._claims.stored(claim, verified=True)
         except LeaseOver:
@@ -112,6 +109,9 @@ class Verify:
 
     def _keep_evidence(self, claim: Claim, found: WrongBytes) -> None:
         name = blob_name(claim.blob.id)
+        if isinstance(found, Unreadable):
+            LOG.error("evidence_not_readable", blob=claim.blob.id, node=claim.node_id, detail=found.detail)
+            return
         try:
             store = self._nodes.store(claim.node_id)
             data: bytes | bytearray | None = found.data

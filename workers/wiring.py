@@ -20,6 +20,7 @@ from common.settings import Settings
 from common.work import JobKind
 from workers.claims import Claims
 from workers.delete import Delete
+from workers.doubt import Doubt
 from workers.ends import EndWriter, observed
 from workers.jobs import RunJob, RunsJob
 from workers.leases import HeldLeases
@@ -48,6 +49,7 @@ class Worker:
 
     replicate: Callable[[Sequence[str]], int]
     verify: Callable[[Sequence[str]], int]
+    doubt: Callable[[Sequence[str]], None]
     delete: Callable[[Sequence[str]], int]
     settle: Callable[[Sequence[str]], int]
     run_job: Callable[[str], None]
@@ -75,11 +77,11 @@ def assemble(
     pool = ThreadPoolExecutor(PUT_THREADS, thread_name_prefix="put")
     shares = Shares.of(threads)
     claims = Claims(catalogue, nodes, held, ends, settings)
-    sources = Sources(catalogue, nodes, shares.threads, enqueuer, claims)
-    replicate = Replicate(claims, sources, nodes, shares, pool)
-    verify = Verify(claims, sources, nodes, shares.threads)
-    settle = Settle(catalogue, nodes, sources, shares.threads, settings)
     looks = Looks(nodes, shares.threads)
+    sources = Sources(catalogue, nodes, looks, enqueuer, claims)
+    replicate = Replicate(claims, sources, looks, nodes, shares, pool)
+    verify = Verify(claims, sources, looks, nodes, shares.threads)
+    settle = Settle(catalogue, sources, looks, settings)
     listing = Listing(catalogue, nodes, settings.orphan_grace)
     reclaim = ReclaimNode(catalogue, nodes, listing, held)
     jobs: dict[JobKind, RunsJob] = {
@@ -104,6 +106,7 @@ def assemble(
     return Worker(
         replicate=replicate,
         verify=verify,
+        doubt=Doubt(catalogue, looks, verify),
         delete=Delete(claims, nodes, shares.threads),
         settle=settle,
         run_job=RunJob(catalogue, held, jobs, going),

@@ -22,10 +22,6 @@ READ = 32 * 1024  # a small blob comes with its head in one call
 class Cut(NodeError):
     """The connection ended. `answered`: after the first byte of the answer."""
 
-    def __init__(self, detail: str, answered: bool) -> None:
-        super().__init__(detail)
-        self.answered = answered
-
 
 class Connection:
     """A socket with the bytes received ahead of what was asked for."""

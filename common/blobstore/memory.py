@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.blobstore.base import BlobInfo, Bytes, Deadline, Page
 from common.errors import BlobMissing, BucketMissing, NodeError, NodeReadOnly, NodeRefused
@@ -19,7 +19,9 @@ class Faults:
 
     down: every call raises NodeError. hung: every call waits for its deadline, then raises NodeTimeout. slow: seconds
     every call takes. full: writes raise NodeReadOnly. refuses: every call raises NodeRefused. flip: bytes at these
-    offsets of a blob are read wrong. cut: an answer ends (NodeError) after so many bytes.
+    offsets of a blob are read wrong. cut: an answer ends (NodeError) after so many bytes. failing: every call is
+    answered with a failure. rotten: so is a read of these names, until they are written anew. locked: so is every call
+    for these names.
     before: called with (operation, name) before each call; may raise, block or change the node.
     """
 
@@ -30,6 +32,9 @@ class Faults:
     refuses: bool = False
     flip: frozenset[int] = frozenset()
     cut: int | None = None
+    failing: bool = False
+    rotten: set[str] = field(default_factory=set)
+    locked: set[str] = field(default_factory=set)
     before: Callable[[str, str], None] | None = None
 
 
@@ -54,6 +59,7 @@ class MemoryStore:
         self._writable()
         with self._lock:
             self.blobs[name] = (bytes(data), time.time())
+        self.faults.rotten.discard(name)
 
     @contextmanager
     def get(self, name: str, deadline: Deadline, offset: int = 0, length: int | None = None) -> Iterator[MemoryReader]:
@@ -86,14 +92,15 @@ class MemoryStore:
     def delete_many(self, names: Sequence[str], deadline: Deadline) -> Mapping[str, str]:
         self._enter("delete_many", "", deadline)
         with self._lock:
-            for name in names:
+            for name in set(names) - self.faults.locked:
                 self.blobs.pop(name, None)
-        return {}
+        return {name: "InternalError" for name in names if name in self.faults.locked}
 
     def list(self, prefix: str, deadline: Deadline, after: str = "", limit: int = 1000) -> Page:
         self._enter("list", prefix, deadline)
         with self._lock:
-            names = sorted(name for name in self.blobs if name.startswith(prefix) and name > after)
+            there = self.blobs.keys() - self.faults.locked
+            names = sorted(name for name in there if name.startswith(prefix) and name > after)
             blobs = [BlobInfo(name, len(self.blobs[name][0]), self.blobs[name][1]) for name in names[:limit]]
         return Page(blobs, blobs[-1].name if len(names) > limit else None)
 
@@ -132,6 +139,8 @@ class MemoryStore:
         while (wait := deadline.patience(operation == "put")) and (left := end - time.monotonic()) > 0:
             time.sleep(min(wait, left))
         deadline.begun()
+        if faults.failing or name in faults.locked or (operation == "get" and name in faults.rotten):
+            raise NodeError("the node answered 500 InternalError", answered=True)
         if faults.refuses:
             raise NodeRefused("the node refuses")
         if bucket and not self.created:
@@ -151,7 +160,7 @@ class MemoryReader:
         self._deadline.remaining()
         piece = self._data[self._at : self._at + len(buffer)]
         if len(piece) < len(buffer):
-            raise NodeError("the answer ended too early")
+            raise NodeError("the answer ended too early", answered=True)
         buffer[:] = piece
         self._at += len(piece)
 

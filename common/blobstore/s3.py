@@ -31,7 +31,7 @@ def failure(method: str, status: int, body: bytes) -> BlobStoreError:
     if status == 507 or code in _FULL or (status >= 500 and _FULL_CAUSE.search(body)):
         return NodeReadOnly(words)
     if status >= 500 or status in (408, 429) or code in ("RequestTimeout", "SlowDown"):
-        return NodeError(words)
+        return NodeError(words, answered=status >= 500)
     if status == 416 or (status == 404 and (code == "NoSuchKey" or method == "HEAD")):
         return BlobMissing("the blob ends before the range asked for" if status == 416 else "the node has no such blob")
     return BucketMissing(words) if code == "NoSuchBucket" else NodeRefused(words)

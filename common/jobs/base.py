@@ -30,6 +30,7 @@ class TaskName(StrEnum):
 
     REPLICATE = "boveda.replicate"  # blob ids
     VERIFY = "boveda.verify"  # blob ids
+    DOUBT = "boveda.doubt"  # blob ids
     DELETE = "boveda.delete"  # blob ids
     SETTLE = "boveda.settle"  # blob ids
     SWEEP = "boveda.sweep"  # no ids
@@ -41,6 +42,7 @@ class TaskName(StrEnum):
 QUEUE_OF = {
     TaskName.REPLICATE: Queue.REPLICATE,
     TaskName.VERIFY: Queue.REPAIR,
+    TaskName.DOUBT: Queue.REPAIR,
     TaskName.DELETE: Queue.DELETE,
     TaskName.SETTLE: Queue.REPAIR,
     TaskName.SWEEP: Queue.CONTROL,

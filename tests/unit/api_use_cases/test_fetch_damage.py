@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from common.crypto.envelope import OVERHEAD_HEADER, cipher_length
-from common.errors import ObjectDamaged
+from common.errors import CopiesUnreachable, ObjectDamaged
+from common.jobs.base import TaskName
 from common.objects import CopyState
 from tests.unit.api_use_cases.world import MIB, World, content
 
@@ -114,3 +115,31 @@ def test_a_bit_of_a_copy_flipped_anywhere_never_gives_a_wrong_byte(world: World)
         except ObjectDamaged:
             assert offset >= OVERHEAD_HEADER
         world.corrupt(node_id, offset, key="small")
+
+
+def test_a_copy_its_node_fails_at_is_read_around_and_a_worker_is_asked_to_look(world: World) -> None:
+    world.nodes.stores[first(world)].faults.rotten.add(world.name())
+    assert world.get() == content(SIZE)
+    assert world.states()[first(world)] == {"stored"}, "the request cannot tell whether it is the node"
+    assert world.queue.ids[TaskName.DOUBT] == [blob_id(world)]
+
+
+def test_an_answer_that_breaks_off_behind_its_first_chunk_is_doubted_too(world: World) -> None:
+    world.nodes.stores[first(world)].faults.cut = OVERHEAD_HEADER + CHUNK
+    assert world.get() == content(SIZE)
+    assert world.queue.ids[TaskName.DOUBT] == [blob_id(world)]
+
+
+def test_an_object_whose_copies_are_all_suspect_and_failed_at_is_damaged_not_unavailable(world: World) -> None:
+    for store in world.nodes.stores.values():
+        store.faults.rotten.add(world.name())
+    with pytest.raises(CopiesUnreachable):
+        world.get()
+    for node_id in world.nodes.stores:
+        world.catalogue.copies.suspect(blob_id(world), node_id, "a worker looked")
+    with pytest.raises(ObjectDamaged):
+        world.get()
+
+
+def blob_id(world: World) -> str:
+    return world.copies()[0].blob.id

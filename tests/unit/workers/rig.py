@@ -94,6 +94,10 @@ class SeenNodes(Nodes):
     def candidates(self) -> Sequence[Candidate]:
         return [Candidate(row.id, "", 1.0) for row in self.rows.values() if row.takes_new_copies]
 
+    def reads_others(self, node_id: str) -> bool:
+        faults = self.stores[node_id].faults
+        return self.rows[node_id].readable and not (faults.down or faults.failing or faults.hung)
+
     def readable(self) -> Collection[str]:
         return {row.id for row in self.rows.values() if row.readable}
 
@@ -245,6 +249,7 @@ class Rig:
         does: dict[TaskName, Callable[[Sequence[str]], object]] = {
             TaskName.REPLICATE: self.worker.replicate,
             TaskName.VERIFY: self.worker.verify,
+            TaskName.DOUBT: lambda ids: self.worker.doubt(ids),
             TaskName.DELETE: self.worker.delete,
             TaskName.SETTLE: self.worker.settle,
             TaskName.SCRUB: lambda ids: [self.worker.scrub(node_id) for node_id in ids],  # type: ignore[func-returns-value]

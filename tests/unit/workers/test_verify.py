@@ -208,3 +208,27 @@ def test_wrong_bytes_are_not_read_again_and_again_while_all_other_copies_are_awa
     rig.worker.sweep()
     rig.work()
     assert rig.on_nodes(blob) == [data] * 3
+
+
+def test_a_copy_its_node_cannot_read_is_written_anew(rig: Rig) -> None:
+    blob, data = whole(rig)
+    rotten = rig.nodes.stores[rig.ids[1]].faults.rotten
+    rotten.add(blob_name(blob))
+    rig.suspect(blob, 1)
+    rig.worker.verify([blob])
+    assert rig.states("a") == ["stored"] * 3
+    assert rig.details("a")[0, rig.ids[1]].verified_at is not None
+    assert not rotten
+    assert rig.on_nodes(blob) == [data] * 3
+
+
+def test_a_source_its_node_cannot_read_becomes_suspect_and_is_mended(rig: Rig) -> None:
+    blob, data = whole(rig)
+    rig.nodes.stores[rig.ids[0]].faults.rotten.add(blob_name(blob))
+    rig.spoil(blob, 2, b"x" * GOOD)
+    rig.suspect(blob, 2)
+    rig.worker.verify([blob])
+    assert rig.states("a") == ["suspect", "stored", "stored"]
+    rig.work()
+    assert rig.states("a") == ["stored"] * 3
+    assert rig.on_nodes(blob) == [data] * 3

@@ -1,0 +1,46 @@
+"""Blobs at which a node answered and failed: rot on its disk, or a node in trouble. A worker looks who it is.
+
+The request has its bytes from another copy and does not wait. A node in trouble fails at many blobs at once, so what is
+handed on is bounded: each blob once a minute, and only so many in a second. What is passed over is found by the next
+reader, or by the scrub.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Lock
+from typing import Final
+
+from common.jobs.base import Enqueuer, TaskName
+
+AGAIN_SECONDS: Final = 60.0
+IN_A_SECOND: Final = 10
+REMEMBERED: Final = 1000
+
+
+class Doubts:
+    """One per process, safe across threads."""
+
+    def __init__(self, enqueuer: Enqueuer, clock: Callable[[], float] = time.monotonic) -> None:
+        self._enqueuer = enqueuer
+        self._clock = clock
+        self._lock = Lock()
+        self._handed_on: OrderedDict[str, float] = OrderedDict()
+
+    def raise_on(self, blob_id: str) -> None:
+        """Have the blob's stored copies looked at, unless that was asked for a moment ago. Never waits or raises."""
+        now = self._clock()
+        with self._lock:
+            last = self._handed_on.get(blob_id)
+            if last is not None and now - last < AGAIN_SECONDS:
+                return
+            lately = sum(1 for at in list(self._handed_on.values())[-IN_A_SECOND:] if now - at < 1.0)
+            if lately >= IN_A_SECOND:
+                return
+            self._handed_on[blob_id] = now
+            self._handed_on.move_to_end(blob_id)
+            if len(self._handed_on) > REMEMBERED:
+                self._handed_on.popitem(last=False)
+        self._enqueuer.enqueue(TaskName.DOUBT, [blob_id])
