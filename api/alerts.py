@@ -12,12 +12,20 @@ from common.scrubbing import Scrub
 
 
 def alerts(
-    nodes: Sequence[Node], counts: StatusCounts, looked: Looked, scrubs: Mapping[str, Scrub]
+    nodes: Sequence[Node],
+    counts: StatusCounts,
+    looked: Looked,
+    scrubs: Mapping[str, Scrub],
+    locked: Mapping[str, int],
 ) -> Iterator[Document]:
     for node in nodes:
         reclaimed = scrubs.get(node.id, Scrub(node.id)).reclaimed
         if reclaimed.stopped is not None:
             yield _alert("reclaim-stopped", reclaimed.at, f"node {node.spec.name}: {reclaimed.stopped}")
+        if node.id in locked:
+            names = f"{locked[node.id]} names that it can neither read nor delete; their copies lie elsewhere"
+            what = "remove them on its disk, then start a reclaim job"
+            yield _alert("names-locked", None, f"node {node.spec.name} has {names}: {what}")
         if node.health in (NodeHealth.DOWN, NodeHealth.FOREIGN) and node.mode is not NodeMode.RETIRED:
             yield _alert(f"node-{node.health.value}", node.since, f"node {node.spec.name}")
     if looked.depths is None:

@@ -39,8 +39,11 @@ class CopyRead(Iterator[bytes]):
     chunk proves itself.
     """
 
-    def __init__(self, part: Part, chunk: int, node_id: str, store: Callable[[str], BlobStore]) -> None:
+    def __init__(
+        self, part: Part, chunk: int, node_id: str, alias: str | None, store: Callable[[str], BlobStore]
+    ) -> None:
         self.node_id = node_id
+        self._name = blob_name(part.blob.id, alias)
         self.damaged_header: IntegrityError | None = None
         self._part = part
         self._next = chunk
@@ -62,7 +65,7 @@ class CopyRead(Iterator[bytes]):
 
     def _at_once(self, store: BlobStore) -> Iterator[bytes]:
         blob = self._part.blob
-        data = memoryview(store.read(blob_name(blob.id), self.deadline))
+        data = memoryview(store.read(self._name, self.deadline))
         if len(data) != blob.cipher_length:
             raise IntegrityError(f"the copy has {len(data)} bytes instead of {blob.cipher_length}")
         self._check_header(data[:OVERHEAD_HEADER])
@@ -77,7 +80,7 @@ class CopyRead(Iterator[bytes]):
 
     def _opened(self, store: BlobStore, deadline: Deadline) -> Iterator[bytes]:
         offset, length = self._part.rest(self._next)
-        with store.get(blob_name(self._part.blob.id), deadline, offset, length) as reader:
+        with store.get(self._name, deadline, offset, length) as reader:
             left = reader.size
             if offset == 0:
                 self._check_header(self._take(reader, OVERHEAD_HEADER, left))

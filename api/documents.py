@@ -10,7 +10,7 @@ from flask import Response
 from api.losing_nodes import Preview
 from common.catalogue.base import NodeTotals
 from common.objects import Bucket, Node, Protection, Version, blob_name, rfc3339
-from common.scrubbing import Scrub
+from common.scrubbing import LockedName, Scrub
 from common.work import CopyDetail, DeadLetter, Failure, Job
 
 Document = dict[str, object]
@@ -64,7 +64,7 @@ def copy_document(copy: CopyDetail, names: Mapping[str, Node]) -> Document:
     node = names.get(copy.node_id) if copy.node_id is not None else None
     return {
         "blob": copy.blob.number,
-        "blob_key": blob_name(copy.blob.id),
+        "blob_key": blob_name(copy.blob.id, copy.alias),
         "node": node.spec.name if node is not None else copy.node_id,
         "state": copy.state.value,
         "stored_at": rfc3339(copy.stored_at),
@@ -76,8 +76,8 @@ def copy_document(copy: CopyDetail, names: Mapping[str, Node]) -> Document:
     }
 
 
-def node_document(node: Node, totals: NodeTotals | None, empty: bool, scrub: Scrub | None) -> Document:
-    """`empty`: drained, and no copy row is left on it."""
+def node_document(node: Node, totals: NodeTotals | None, empty: bool, locked: int, scrub: Scrub | None) -> Document:
+    """`empty`: drained, and no copy row is left on it. `locked`: names there that were given up."""
     totals = totals or NodeTotals(0, 0, 0)
     return {
         "name": node.spec.name,
@@ -95,6 +95,7 @@ def node_document(node: Node, totals: NodeTotals | None, empty: bool, scrub: Scr
         "last_seen": rfc3339(node.last_seen),
         "last_error": node.last_error,
         "safe_to_remove": empty,
+        "locked_names": locked,
         "scrub": _scrub_document(scrub or Scrub(node.id)),
     }
 
@@ -113,6 +114,10 @@ def _scrub_document(scrub: Scrub) -> Document:
         "reclaimed_at": rfc3339(scrub.reclaimed.at),
         "reclaim_stopped": scrub.reclaimed.stopped or scrub.reclaimed.held,
     }
+
+
+def locked_name_document(locked: LockedName) -> Document:
+    return {"name": str(locked.name), "since": rfc3339(locked.since), "error": locked.error}
 
 
 def preview_document(preview: Preview) -> Document:
@@ -147,7 +152,7 @@ def dead_letter_document(letter: DeadLetter) -> Document:
         "bucket": letter.bucket,
         "key": letter.key,
         "blob": letter.blob_number,
-        "blob_key": blob_name(letter.blob_id),
+        "blob_key": blob_name(letter.blob_id, letter.alias),
         "node": letter.node,
         "state": letter.state.value,
         "attempts": letter.attempts,

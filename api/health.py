@@ -70,7 +70,9 @@ def status() -> Response:
             "queues": looked.depths,
             "dead_letters": counts.dead_letters,
             "jobs_open": counts.jobs_open,
-            "alerts": list(alerts(rows, counts, looked, parts.catalogue.scrubs.all())),
+            "alerts": list(
+                alerts(rows, counts, looked, parts.catalogue.scrubs.all(), parts.catalogue.locked_names.counts())
+            ),
         }
     )
 

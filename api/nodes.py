@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api import losing_nodes
 from api.bodies import read_json, read_query
-from api.documents import answer, node_document, nothing, preview_document
+from api.documents import answer, locked_name_document, node_document, nothing, preview_document
 from api.openapi import documented
 from api.routing import decode_name
-from api.schemas import LossDocument, Lost, NodeDocument, NodeList
+from api.schemas import LockedNameList, LossDocument, Lost, NodeDocument, NodeList
 from api.services import services
 from common.blobstore.credentials import read_credentials
 from common.errors import ConfigurationError, Conflict, NoSuchNode, NotAllowed
@@ -54,8 +54,9 @@ class NodesGone(BaseModel):
 def list_nodes() -> Response:
     catalogue = services().catalogue
     totals, empty, scrubs = catalogue.nodes.totals(), catalogue.topology.empty(), catalogue.scrubs.all()
+    locked = catalogue.locked_names.counts()
     found = [
-        node_document(node, totals.get(node.id), node.id in empty, scrubs.get(node.id))
+        node_document(node, totals.get(node.id), node.id in empty, locked.get(node.id, 0), scrubs.get(node.id))
         for node in catalogue.nodes.all()
     ]
     return answer({"nodes": found})
@@ -65,6 +66,15 @@ def list_nodes() -> Response:
 @documented("One storage node", tag="nodes", answers={200: NodeDocument})
 def get_node(name: str) -> Response:
     return _shown(_named(decode_name("name", name)))
+
+
+@blueprint.get("/v1/nodes/<name>/locked-names")
+@documented("Names at which a node fails", tag="nodes", answers={200: LockedNameList})
+def list_locked_names(name: str) -> Response:
+    """The first thousand names there that were given up, oldest first. Their copies lie under other names or on other
+    nodes. When the node can let them go (its operator removed what is left of them), a reclaim job forgets them."""
+    locked = services().catalogue.locked_names.of(_named(decode_name("name", name)).id)
+    return answer({"locked_names": [locked_name_document(each) for each in locked]})
 
 
 @blueprint.post("/v1/nodes")
@@ -160,7 +170,8 @@ def _preview(node: Node, mode: NodeMode | None) -> Mapping[str, object]:
 def _shown(node: Node, status: int = 200, preview: Mapping[str, object] | None = None) -> Response:
     catalogue = services().catalogue
     totals, empty = catalogue.nodes.totals().get(node.id), node.id in catalogue.topology.empty()
-    shown = node_document(node, totals, empty, catalogue.scrubs.get(node.id))
+    locked = catalogue.locked_names.counts().get(node.id, 0)
+    shown = node_document(node, totals, empty, locked, catalogue.scrubs.get(node.id))
     return answer(shown if preview is None else {**shown, "preview": preview}, status)
 
 

@@ -25,7 +25,7 @@ from api.race import Race
 from api.source import Source
 from common.crypto.envelope import BlobOpener, span
 from common.errors import BlobMissing, BlobStoreError, CopiesUnreachable, IntegrityError, NodeError, ObjectDamaged
-from common.objects import CopyState, Placed, StoredBlob
+from common.objects import CopyState, StoredBlob
 
 
 class BlobRead:
@@ -84,7 +84,8 @@ class BlobRead:
     # -- which copy
 
     def _start(self, node_id: str) -> CopyRead:
-        return CopyRead(self._part, self._next, node_id, self._source.nodes.store)
+        alias = next((copy.alias for copy in self._copies if copy.node_id == node_id), None)
+        return CopyRead(self._part, self._next, node_id, alias, self._source.nodes.store)
 
     def _choose(self, asked: Collection[str]) -> str | None:
         if not self._failures and not asked:
@@ -106,15 +107,18 @@ class BlobRead:
         looked = isinstance(error, BlobMissing | IntegrityError)
         failed_at_it = isinstance(error, NodeError) and error.answered
         self._failures[node_id] = self._failures.get(node_id, 0) + 1
-        self._tried[node_id] = looked or (failed_at_it and Placed(node_id, CopyState.SUSPECT) in self._copies)
+        self._tried[node_id] = looked or (failed_at_it and self._is(node_id, CopyState.SUSPECT))
         if looked:
             self._blame(node_id, error)
         elif failed_at_it:
             self._source.doubts.raise_on(self._part.blob.id)
 
     def _blame(self, node_id: str, error: Exception) -> None:
-        if Placed(node_id, CopyState.MISSING) not in self._copies:
+        if not self._is(node_id, CopyState.MISSING):
             self._source.blame(self._part.blob.id, node_id, error)
+
+    def _is(self, node_id: str, state: CopyState) -> bool:
+        return any(copy.node_id == node_id and copy.state is state for copy in self._copies)
 
     def _exhausted(self) -> None:
         """Every readable copy failed at this chunk. Returns if there is one now that was not tried yet."""

@@ -110,7 +110,8 @@ class ScrubDocument(Document):
 
 
 class NodeDocument(Document):
-    """`mode_until`: when a pause ends by itself. `preview` only in the answer to a dry run."""
+    """`mode_until`: when a pause ends by itself. `locked_names`: how many names there were given up, because the node
+    fails at them whatever is asked. `preview` only in the answer to a dry run."""
 
     name: str
     endpoint: str
@@ -127,12 +128,25 @@ class NodeDocument(Document):
     last_seen: str | None
     last_error: str | None
     safe_to_remove: bool
+    locked_names: int
     scrub: ScrubDocument
     preview: PreviewDocument | None = None
 
 
 class NodeList(Document):
     nodes: list[NodeDocument]
+
+
+class LockedNameDocument(Document):
+    """A name at which a node fails whatever is asked; `since` it was given up."""
+
+    name: str
+    since: str
+    error: str
+
+
+class LockedNameList(Document):
+    locked_names: list[LockedNameDocument]
 
 
 class Lost(Document):

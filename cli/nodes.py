@@ -54,6 +54,8 @@ def _state(node: Any) -> str:
         words.append("empty: can be removed")
     if not node["writable"]:
         words.append("not writable")
+    if node["locked_names"]:
+        words.append(f"{node['locked_names']} locked names")
     return ", ".join(words)
 
 
@@ -170,6 +172,22 @@ def remove(name: str, lost: bool, yes: bool, as_json: bool) -> None:
         click.echo(f"given up {name}: {answer['lost']} blobs have no other copy")
     else:
         click.echo(f"removed {name}")
+
+
+@nodes.command("locked-names", cls=ClientCommand, short_help="Names that a node can do nothing with.")
+@click.argument("name")
+def locked_names(name: str, as_json: bool) -> None:
+    """List the names on node NAME that were given up: the node fails at them whatever is asked, and serves others.
+
+    Their copies lie under other names or on other nodes. Remove what is left of them on the node's disk, then start a
+    reclaim job: it forgets what is gone.
+    """
+    found = connect().json("GET", f"{_path(name)}/locked-names")
+    if as_json:
+        document(found)
+        return
+    rows: list[Sequence[object]] = [("NAME", "SINCE", "ERROR")]
+    columns([*rows, *((each["name"], each["since"], each["error"]) for each in found["locked_names"])])
 
 
 @nodes.command("simulate-loss", cls=ClientCommand, short_help="What if nodes were gone?")

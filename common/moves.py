@@ -21,6 +21,7 @@ class CopyRow:
     state: CopyState
     stored_at: float | None
     verified_at: float | None
+    alias: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,11 @@ class Nodes:
         watch = self._watches.get(node_id)
         return watch is not None and watch.reads_others()
 
+    def writes_others(self, node_id: str) -> bool:
+        """The same of writing and deleting: a name of its own is put and deleted."""
+        watch = self._watches.get(node_id)
+        return watch is not None and watch.writes_others()
+
     def late_after(self, node_id: str) -> float:
         """Seconds after which a first byte of this node is late."""
         watch = self._watches.get(node_id)

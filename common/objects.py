@@ -105,18 +105,37 @@ def id_at(when: float) -> str:
     return f"{int(when * 1000):012x}"
 
 
-def blob_name(blob_id: str) -> str:
-    """A blob's name on every node. Spread by its last digits: the first ones of a UUIDv7 stay alike for years."""
-    return f"{BLOBS}{blob_id[-2:]}/{blob_id}"
+def blob_name(blob_id: str, alias: str | None = None) -> str:
+    """A blob's name on every node. Spread by its last digits: the first ones of a UUIDv7 stay alike for years.
+
+    `alias`: what a copy's name ends in on a node where the plain name is locked (see `CopyState`).
+    """
+    return f"{BLOBS}{blob_id[-2:]}/{blob_id}{f'.{alias}' if alias else ''}"
 
 
-_BLOB_NAME = re.compile(BLOBS + r"([0-9a-f]{2})/([0-9a-f]{30}\1)")
+_BLOB_NAME = re.compile(BLOBS + r"([0-9a-f]{2})/([0-9a-f]{30}\1)(?:\.([0-9a-f]{8}))?")
 
 
-def blob_id_of(name: str) -> str | None:
-    """Whose name it is; None if it is no blob's."""
-    match = _BLOB_NAME.fullmatch(name)
-    return match[2] if match else None
+@dataclass(frozen=True, slots=True)
+class BlobName:
+    """A name that a node lists, as the blob's id and the alias it ends in."""
+
+    blob_id: str
+    alias: str | None = None
+
+    @classmethod
+    def parse(cls, name: str) -> BlobName | None:
+        """None if it is no blob's name."""
+        match = _BLOB_NAME.fullmatch(name)
+        return cls(match[2], match[3]) if match else None
+
+    def __str__(self) -> str:
+        return blob_name(self.blob_id, self.alias)
+
+
+def new_alias() -> str:
+    """Eight random hex digits: an alias is never used twice."""
+    return os.urandom(4).hex()
 
 
 def quarantine_name(blob_id: str, when: float) -> str:
@@ -186,10 +205,12 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A wanted copy of a blob as the catalogue holds it. `node_id` None: no node can hold it yet."""
+    """A wanted copy of a blob as the catalogue holds it. `node_id` None: no node can hold it yet. `alias`: see
+    `blob_name`."""
 
     node_id: str | None
     state: CopyState
+    alias: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from common.objects import Blob, CopyState
+from common.objects import Blob, BlobName, CopyState
 
 
 def scrub_lease(node_id: str) -> str:
@@ -71,6 +71,7 @@ class StoredCopy:
     node_id: str
     state: CopyState
     blob: Blob
+    alias: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,21 @@ class Standing(StrEnum):
 
     known: a row wants it here. orphan: no version has that blob, or only a tombstone does. stray: a version has it, but
     not here, and it may go. kept: likewise, and it may not go: an upload in progress, or copies that are still to be
-    made.
+    made. leftover: a row wants the blob here, under another name.
     """
 
     KNOWN = "known"
     ORPHAN = "orphan"
     STRAY = "stray"
     KEPT = "kept"
+    LEFTOVER = "leftover"
+
+
+@dataclass(frozen=True, slots=True)
+class LockedName:
+    """A name on a node that was given up because the node fails at it whatever is asked (see `common.work.Locked`)."""
+
+    node_id: str
+    name: BlobName
+    since: float
+    error: str

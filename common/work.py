@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from common.objects import Blob, CopyState, Placed
+from common.objects import Blob, CopyState, Placed, blob_name
 
 # -- work on copies
 
@@ -51,6 +51,21 @@ class Claim:
     attempts: int
     failures: Mapping[str, int]
     first_error: str | None
+    alias: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Where the copy lies on its node, or is to lie."""
+        return blob_name(self.blob.id, self.alias)
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A name at which a node fails whatever is asked of it, while it serves others. `alias`: None if it is the plain
+    one; `error`: what the node said last."""
+
+    alias: str | None
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +74,8 @@ class End:
 
     state: the new state, or None for `row deleted` (a doomed copy its node confirmed gone). verified: the bytes were
     read whole and right. error/kind: what went wrong; with them `failures` (new counts), `next_attempt_at`, and
-    `dead` when the attempts are exhausted. released: put back without an attempt.
+    `dead` when the attempts are exhausted. released: put back without an attempt. locked: the copy's name was given up,
+    and is remembered; a stored copy lies under `alias` now.
     """
 
     copy_id: int
@@ -72,6 +88,8 @@ class End:
     next_attempt_at: float = 0.0
     dead: bool = False
     released: bool = False
+    locked: Locked | None = None
+    alias: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +118,7 @@ class CopyDetail:
     verified_at: float | None
     last_error: str | None
     dead_at: float | None
+    alias: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +143,7 @@ class DeadLetter:
     dead_at: float
     first: Failure | None
     last: Failure | None
+    alias: str | None = None
 
 
 # -- jobs

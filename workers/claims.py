@@ -22,10 +22,10 @@ from common.errors import BlobStoreError, NodeBusy
 from common.nodes import Nodes
 from common.objects import CopyState
 from common.settings import Settings
-from common.work import Claim, CopyAction, End
+from common.work import Claim, CopyAction, End, Locked
 from workers.ends import EndWriter
 from workers.leases import HeldLeases
-from workers.retry import MISSING, NO_GOOD_COPY, WRONG, after_failure, delay
+from workers.retry import LIMITS, LOCKED, MISSING, NO_GOOD_COPY, NODE, WRONG, after_failure, delay
 from workers.targets import taking
 
 LOG = structlog.get_logger(__name__)
@@ -65,12 +65,16 @@ class Claims:
 
     # -- ends
 
-    def stored(self, claim: Claim, verified: bool = False) -> None:
-        self._end(claim, End(claim.copy_id, claim.fence, CopyState.STORED, verified=verified))
+    def stored(
+        self, claim: Claim, verified: bool = False, alias: str | None = None, locked: Locked | None = None
+    ) -> None:
+        """`locked`: the name that was given up for the one with this `alias`."""
+        end = End(claim.copy_id, claim.fence, CopyState.STORED, verified=verified, locked=locked, alias=alias)
+        self._end(claim, end)
 
-    def gone(self, claim: Claim) -> None:
-        """A doomed copy its node confirmed gone."""
-        self._end(claim, End(claim.copy_id, claim.fence, None))
+    def gone(self, claim: Claim, locked: Locked | None = None) -> None:
+        """A doomed copy its node confirmed gone, or whose name was given up."""
+        self._end(claim, End(claim.copy_id, claim.fence, None, locked=locked))
 
     def failed(self, claim: Claim, kind: str, detail: str, state: CopyState | None = None) -> None:
         decision = after_failure(claim.failures, kind, self._base, random.random())  # noqa: S311 - jitter
@@ -89,6 +93,14 @@ class Claims:
                 dead=decision.dead,
             ),
         )
+
+    def not_deleted(self, claim: Claim, detail: str, deletes_others: bool) -> None:
+        """A node failed at deleting this name. When it `deletes_others`, the name is given up after some attempts."""
+        if deletes_others and claim.failures.get(LOCKED, 0) + 1 >= LIMITS[LOCKED]:
+            LOG.error("name_locked", blob=claim.blob.id, node=claim.node_id, name=claim.name, detail=detail)
+            self.gone(claim, Locked(claim.alias, detail))
+        else:
+            self.failed(claim, LOCKED if deletes_others else NODE, detail)
 
     def failed_with(self, claim: Claim, error: BlobStoreError) -> None:
         """A node's answer: one that was not asked at all costs no attempt."""

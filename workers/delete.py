@@ -1,4 +1,8 @@
-"""Delete doomed copies: one call for all of a node's, and a row goes only when its own node has confirmed."""
+"""Delete doomed copies: one call for all of a node's, and a row goes only when its own node has confirmed.
+
+A node may fail at one name for ever while it writes and deletes others (see `copy_writer`): then the row goes with a
+record of the name, and reclaim tries it again.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,8 @@ from contextlib import suppress
 from common.blobstore.base import Deadline
 from common.errors import BlobStoreError
 from common.nodes import Nodes
-from common.objects import blob_name
 from common.work import Claim, CopyAction
 from workers.claims import Claims, LeaseOver
-from workers.retry import NODE
 from workers.share import NodeShare
 
 
@@ -43,7 +45,7 @@ class Delete:
         try:
             with self._share.slot(node_id):
                 held = self._held(claims)
-                names = {blob_name(claim.blob.id): claim for claim, _ in held}
+                names = {claim.name: claim for claim, _ in held}
                 if held:
                     deadline = min((deadline for _, deadline in held), key=Deadline.remaining)
                     failed = self._nodes.store(node_id).delete_many(list(names), deadline)
@@ -51,9 +53,10 @@ class Delete:
             for claim in claims:
                 self._claims.failed_with(claim, error)
             return
+        deletes_others = bool(failed) and (len(failed) < len(names) or self._nodes.writes_others(node_id))
         for name, claim in names.items():
             if name in failed:
-                self._claims.failed(claim, NODE, failed[name])
+                self._claims.not_deleted(claim, failed[name], deletes_others)
             else:
                 self._claims.gone(claim)
 

@@ -40,7 +40,7 @@ class Doubt:
         for row in copies.rows:
             if row.node_id is None or row.state is not CopyState.STORED:
                 continue
-            finding = self._looks(row.node_id, copies.blob)
+            finding = self._looks(row.node_id, copies.blob, row.alias)
             if finding.kind in BAD and self._catalogue.copies.suspect(copies.blob.id, row.node_id, finding.detail):
                 LOG.warning("doubt_confirmed", blob=copies.blob.id, node=row.node_id, detail=finding.detail)
                 found = True

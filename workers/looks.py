@@ -63,12 +63,12 @@ class Looks:
         self._nodes = nodes
         self._share = share
 
-    def __call__(self, node_id: str, blob: Blob) -> Finding:
+    def __call__(self, node_id: str, blob: Blob, alias: str | None) -> Finding:
         """The copy as a finding, whatever it is."""
         if node_id not in self._nodes.readable():
             return Finding(UNREACHABLE, "the node cannot be read now")
         try:
-            self.through(node_id, blob, background(blob.cipher_length))
+            self.through(node_id, blob, alias, background(blob.cipher_length))
         except BlobMissing as error:
             return Finding(MISSING, error.detail)
         except WrongBytes as error:
@@ -77,20 +77,20 @@ class Looks:
             return Finding(UNREACHABLE, error.detail)
         return Finding(GOOD)
 
-    def whole(self, node_id: str, blob: Blob, deadline: Deadline) -> bytearray:
+    def whole(self, node_id: str, blob: Blob, alias: str | None, deadline: Deadline) -> bytearray:
         """The copy's bytes. BlobMissing and WrongBytes are about the copy, any other BlobStoreError about the node."""
         data = bytearray()
 
         def read(store: BlobStore) -> None:
             nonlocal data
-            data = _read_whole(store, blob, deadline)
+            data = _read_whole(store, blob, alias, deadline)
 
         self._look(node_id, read)
         return data
 
-    def through(self, node_id: str, blob: Blob, deadline: Deadline) -> None:
+    def through(self, node_id: str, blob: Blob, alias: str | None, deadline: Deadline) -> None:
         """The same look without keeping the bytes."""
-        self._look(node_id, lambda store: _read_through(store, blob, deadline))
+        self._look(node_id, lambda store: _read_through(store, blob, alias, deadline))
 
     def _look(self, node_id: str, read: Callable[[BlobStore], None]) -> None:
         with self._share.slot(node_id):
@@ -111,9 +111,9 @@ class Looks:
             raise
 
 
-def _read_whole(store: BlobStore, blob: Blob, deadline: Deadline) -> bytearray:
+def _read_whole(store: BlobStore, blob: Blob, alias: str | None, deadline: Deadline) -> bytearray:
     """The blob's bytes, in memory once."""
-    with _opened(store, blob, deadline) as reader:
+    with _opened(store, blob, alias, deadline) as reader:
         data = bytearray(reader.size)
         reader.readinto(memoryview(data))
     if blake3(data).digest() != blob.digest:
@@ -121,10 +121,10 @@ def _read_whole(store: BlobStore, blob: Blob, deadline: Deadline) -> bytearray:
     return data
 
 
-def _read_through(store: BlobStore, blob: Blob, deadline: Deadline) -> None:
+def _read_through(store: BlobStore, blob: Blob, alias: str | None, deadline: Deadline) -> None:
     """A piece at a time, which stays in the processor's cache."""
     digest = blake3()
-    with _opened(store, blob, deadline) as reader:
+    with _opened(store, blob, alias, deadline) as reader:
         memory = memoryview(bytearray(min(PIECE_BYTES, reader.size)))
         left = reader.size
         while left:
@@ -137,8 +137,8 @@ def _read_through(store: BlobStore, blob: Blob, deadline: Deadline) -> None:
 
 
 @contextmanager
-def _opened(store: BlobStore, blob: Blob, deadline: Deadline) -> Iterator[BlobReader]:
-    with store.get(blob_name(blob.id), deadline) as reader:
+def _opened(store: BlobStore, blob: Blob, alias: str | None, deadline: Deadline) -> Iterator[BlobReader]:
+    with store.get(blob_name(blob.id, alias), deadline) as reader:
         if reader.size != blob.cipher_length:
             raise WrongBytes(f"the copy has {reader.size} bytes instead of {blob.cipher_length}", None)
         yield reader

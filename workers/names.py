@@ -12,7 +12,7 @@ from common.blobstore.watch import read_identity
 from common.catalogue.base import Catalogue
 from common.errors import BovedaError, NoSuchNode
 from common.nodes import Nodes
-from common.objects import BLOBS, blob_id_of
+from common.objects import BLOBS, BlobName
 
 LIST_SECONDS: Final = 30.0
 IDENTITY_SECONDS: Final = 5.0
@@ -24,9 +24,9 @@ class IdentityMismatch(BovedaError):
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """A page of a listing: blob ids old enough to be judged, how many were younger, how many are no blob's name."""
+    """A page of a listing: blobs' names old enough to be judged, how many were younger, how many are no blob's name."""
 
-    old: Sequence[str]
+    old: Sequence[BlobName]
     young: int
     unknown: int
     count: int
@@ -60,24 +60,17 @@ class Listing:
         for page in _pages(store, BLOBS, after):
             yield self._judged(page, store.clock(Deadline(LIST_SECONDS)))
 
-    def ids(self, node_id: str, digit: str) -> set[str]:
+    def present(self, node_id: str, digit: str) -> set[BlobName]:
         """Blobs whose last digit but one is `digit`: a sixteenth of what lies there, to be held in memory."""
-        found: set[str] = set()
+        found: set[BlobName] = set()
         for page in _pages(self._nodes.store(node_id), BLOBS + digit, ""):
-            found.update(blob_id for blob in page if (blob_id := blob_id_of(blob.name)) is not None)
+            found.update(name for blob in page if (name := BlobName.parse(blob.name)) is not None)
         return found
 
     def _judged(self, page: Sequence[BlobInfo], now: float) -> Names:
-        ids = {blob.name: blob_id_of(blob.name) for blob in page}
-        old = [blob.name for blob in page if ids[blob.name] is not None and blob.modified < now - self._grace]
-        unknown = sum(1 for blob_id in ids.values() if blob_id is None)
-        return Names(
-            [blob_id for name in old if (blob_id := ids[name]) is not None],
-            len(page) - len(old) - unknown,
-            unknown,
-            len(page),
-            page[-1].name,
-        )
+        known = [(name, blob.modified) for blob in page if (name := BlobName.parse(blob.name)) is not None]
+        old = [name for name, modified in known if modified < now - self._grace]
+        return Names(old, len(known) - len(old), len(page) - len(known), len(page), page[-1].name)
 
 
 def _pages(store: BlobStore, prefix: str, after: str) -> Iterator[Sequence[BlobInfo]]:

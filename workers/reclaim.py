@@ -12,7 +12,9 @@ On each node:
 4. In batches: the identity is read; tombstones are inserted. **Commit point**: from here on a commit of these blobs is
    refused. Then the names are deleted, and the identity is read again.
 5. Strays get a `doomed` row, and go as every doomed copy does.
-6. Evidence in quarantine for longer than a week goes by the time in its name; no brake holds that.
+6. Leftovers go: names of blobs whose copy lies here under another name. Names that were given up as locked are deleted
+   once more, unless a row has come back to them; those that went are forgotten.
+7. Evidence in quarantine for longer than a week goes by the time in its name; no brake holds that.
 
 Broken off anywhere, it can begin anew: a name whose tombstone stands is an orphan still. Tombstones are dropped a day
 later by the sweep; what a very late put leaves behind after that is the next run's orphan.
@@ -31,7 +33,7 @@ from common.blobstore.base import Deadline
 from common.catalogue.base import Catalogue
 from common.errors import BlobStoreError, BovedaError
 from common.nodes import Nodes
-from common.objects import QUARANTINE, Node, NodeMode, blob_name, quarantined_at
+from common.objects import QUARANTINE, BlobName, Node, NodeMode, quarantined_at
 from common.scrubbing import Reclaimed, Standing
 from workers.leases import HeldLeases
 from workers.names import LIST_SECONDS, IdentityMismatch, Listing
@@ -62,13 +64,16 @@ class Tally:
     unknown: int = 0
     reclaimed: int = 0
     quarantined: int = 0
+    leftovers: int = 0
+    locked: int = 0
     failed: int = 0
 
 
 @dataclass
 class _Found:
-    orphans: list[str] = field(default_factory=list)
-    strays: list[str] = field(default_factory=list)
+    orphans: list[BlobName] = field(default_factory=list)
+    strays: list[BlobName] = field(default_factory=list)
+    leftovers: list[BlobName] = field(default_factory=list)
 
 
 def brakes(orphans: int, names: int) -> bool:
@@ -136,6 +141,8 @@ class ReclaimNode:
             if not going():
                 return
             tally.strays += self._catalogue.orphans.doom(node_id, found.strays)
+            self._leftovers(node_id, found.leftovers, tally, going)
+            self._locked(node_id, tally, going)
             self._note(node_id, Reclaimed(generation=generation, orphans=left), force)
 
     def _note(self, node_id: str, result: Reclaimed, lifts: bool) -> None:
@@ -162,10 +169,10 @@ class ReclaimNode:
             if not going() or len(found.orphans) > MOST:
                 break
             standings = self._catalogue.orphans.sort(node_id, names.old)
-            orphans = [blob_id for blob_id, standing in standings.items() if standing is Standing.ORPHAN]
-            strays = [blob_id for blob_id, standing in standings.items() if standing is Standing.STRAY]
+            orphans = [name for name, standing in standings.items() if standing is Standing.ORPHAN]
             found.orphans += orphans
-            found.strays += strays
+            found.strays += [name for name, standing in standings.items() if standing is Standing.STRAY]
+            found.leftovers += [name for name, standing in standings.items() if standing is Standing.LEFTOVER]
             count += names.count
             tally.names += names.count
             tally.orphans += len(orphans)
@@ -176,29 +183,55 @@ class ReclaimNode:
 
     # -- 4
 
-    def _remove(self, node_id: str, orphans: Sequence[str], tally: Tally, going: Callable[[], bool]) -> int:
+    def _remove(self, node_id: str, orphans: Sequence[BlobName], tally: Tally, going: Callable[[], bool]) -> int:
         removed = 0
         for start in range(0, len(orphans), BATCH):
             if not going():
                 break
             self._listing.check(node_id)
-            buried = sorted(self._catalogue.orphans.bury(orphans[start : start + BATCH]))
-            removed += self._delete(node_id, [blob_name(blob_id) for blob_id in buried], "orphan", tally)
+            batch = orphans[start : start + BATCH]
+            buried = self._catalogue.orphans.bury({name.blob_id for name in batch})
+            names = sorted(str(name) for name in batch if name.blob_id in buried)
+            removed += len(self._delete(node_id, names, "orphan", tally))
             self._listing.check(node_id)
         tally.reclaimed += removed
         return removed
 
-    def _delete(self, node_id: str, names: Sequence[str], what: str, tally: Tally) -> int:
-        if not names:
-            return 0
-        failed = self._nodes.store(node_id).delete_many(names, Deadline(LIST_SECONDS))
-        removed = len(names) - len(failed)
-        tally.failed += len(failed)
-        RECLAIMED.labels(node_id, what).inc(removed)
-        LOG.info("names_reclaimed", node=node_id, what=what, count=removed)
-        return removed
-
     # -- 6
+
+    def _leftovers(self, node_id: str, names: Sequence[BlobName], tally: Tally, going: Callable[[], bool]) -> None:
+        for start in range(0, len(names), BATCH):
+            if not going():
+                return
+            self._listing.check(node_id)
+            standings = self._catalogue.orphans.sort(node_id, names[start : start + BATCH])
+            still = [str(name) for name, standing in standings.items() if standing is Standing.LEFTOVER]
+            tally.leftovers += len(self._delete(node_id, still, "leftover", tally))
+            self._listing.check(node_id)
+
+    def _locked(self, node_id: str, tally: Tally, going: Callable[[], bool]) -> None:
+        """One look at each name that was given up: a node that was mended may let it go now."""
+        if not going():
+            return
+        names = {
+            str(locked.name): locked.name for locked in self._catalogue.locked_names.of(node_id, BATCH, unused=True)
+        }
+        gone = self._delete(node_id, list(names), "locked", tally)
+        self._catalogue.locked_names.forget(node_id, [names[name] for name in gone])
+        tally.locked += len(names) - len(gone)
+
+    def _delete(self, node_id: str, names: Sequence[str], what: str, tally: Tally) -> Sequence[str]:
+        """Those that are gone."""
+        if not names:
+            return []
+        failed = self._nodes.store(node_id).delete_many(names, Deadline(LIST_SECONDS))
+        gone = [name for name in names if name not in failed]
+        tally.failed += len(failed)
+        RECLAIMED.labels(node_id, what).inc(len(gone))
+        LOG.info("names_reclaimed", node=node_id, what=what, count=len(gone))
+        return gone
+
+    # -- 7
 
     def _quarantine(self, node_id: str, tally: Tally, going: Callable[[], bool]) -> None:
         """Names sort by time: the first one that is young enough ends it."""
@@ -209,6 +242,6 @@ class ReclaimNode:
             limit = store.clock(Deadline(LIST_SECONDS)) - QUARANTINE_SECONDS
             times = {blob.name: quarantined_at(blob.name) for blob in page.blobs}
             old = [name for name, when in times.items() if when is not None and when < limit]
-            tally.quarantined += self._delete(node_id, old, "evidence", tally)
+            tally.quarantined += len(self._delete(node_id, old, "evidence", tally))
             young = any(when is not None and when >= limit for when in times.values())
             after = None if young else page.next

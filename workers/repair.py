@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from common.catalogue.base import Catalogue
 from common.nodes import Nodes
-from common.objects import CopyState, StoredBlob
+from common.objects import Blob, CopyState, StoredBlob
 from common.work import CopyAction, Job
 from workers.jobs import Turn
 from workers.looks import BAD, FINDINGS, GOOD, UNREACHABLE, Looks
@@ -92,7 +92,9 @@ class Repair:
         wanted = list(stored.copies)
         placed = [copy for copy in wanted if copy.node_id in only]
         before = {
-            copy.node_id: self._looks(copy.node_id, stored.blob).kind for copy in placed if copy.node_id is not None
+            copy.node_id: self._looks(copy.node_id, stored.blob, copy.alias).kind
+            for copy in placed
+            if copy.node_id is not None
         }
         bad = [node_id for node_id, finding in before.items() if finding in BAD]
         # A right copy under a row that is not `stored` is work too: the row has to say so.
@@ -117,11 +119,16 @@ class Repair:
         until = time.monotonic() + self._converge
         while True:
             left -= sum(action([blob_id]) for action in self._actions)
-            after = {node_id: self._looks(node_id, stored.blob).kind for node_id in bad}
+            after = self._found(stored.blob, bad)
             # Rows that were not to be claimed here are in another worker's hands: worth waiting for.
             if left <= 0 or time.monotonic() > until or not any(finding in BAD for finding in after.values()):
                 return after
             time.sleep(POLL_SECONDS)
+
+    def _found(self, blob: Blob, node_ids: Sequence[str]) -> dict[str, str]:
+        """Read again where the rows say now: a copy may lie under another name since it was repaired."""
+        alias = {row.node_id: row.alias for copies in self._catalogue.moves.of([blob.id]) for row in copies.rows}
+        return {node_id: self._looks(node_id, blob, alias.get(node_id)).kind for node_id in node_ids}
 
     def _workable(self, stored: StoredBlob, due: Collection[str]) -> int:
         """How many of these rows some worker will take now; the others are parked."""

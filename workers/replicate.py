@@ -19,10 +19,9 @@ from typing import Final
 import structlog
 
 from common.errors import BlobStoreError, CopiesUnreachable, NodeBusy, ObjectDamaged
-from common.nodes import Nodes
-from common.objects import blob_name
 from common.work import Claim, CopyAction
 from workers.claims import BUSY_SECONDS, Claims, LeaseOver, by_blob
+from workers.copy_writer import CopyWriter
 from workers.looks import GOOD, Looks
 from workers.share import EVERY_NODE, NodeShare, Shares
 from workers.sources import Sources
@@ -53,12 +52,12 @@ class Replicate:
     """`shares`: of each node in puts in flight, and the room for what is put; `pool` runs them."""
 
     def __init__(
-        self, claims: Claims, sources: Sources, looks: Looks, nodes: Nodes, shares: Shares, pool: Executor
+        self, claims: Claims, sources: Sources, looks: Looks, writer: CopyWriter, shares: Shares, pool: Executor
     ) -> None:
         self._claims = claims
         self._sources = sources
         self._looks = looks
-        self._nodes = nodes
+        self._write = writer
         self._share = shares.puts
         self._room = shares.room
         self._pool = pool
@@ -131,12 +130,11 @@ class Replicate:
     def _put(self, claim: Claim, held: Held) -> None:
         """Runs in the pool, with a slot of the node's share."""
         try:
-            deadline = self._claims.deadline(claim)
-            if claim.attempts > 1 and self._looks(claim.node_id, claim.blob).kind == GOOD:
+            if claim.attempts > 1 and self._looks(claim.node_id, claim.blob, claim.alias).kind == GOOD:
                 self._claims.stored(claim, verified=True)
                 return
-            self._nodes.store(claim.node_id).put(blob_name(claim.blob.id), held.data, deadline)
-            self._claims.stored(claim)
+            written = self._write(claim, held.data)
+            self._claims.stored(claim, alias=written.alias, locked=written.locked)
         except LeaseOver:
             pass
         except BlobStoreError as error:

@@ -18,9 +18,19 @@ REFUSED: Final = "refused"
 WRONG: Final = "wrong"
 LAPSED: Final = "lapsed"
 NO_GOOD_COPY: Final = "no-good-copy"
+LOCKED: Final = "locked"
 
-# A blob without a good copy is reported at once: trying again reads the same wrong bytes.
-LIMITS: Final[Mapping[str, int]] = {NODE: 12, MISSING: 12, REFUSED: 5, WRONG: 5, LAPSED: 10, NO_GOOD_COPY: 1}
+# A blob without a good copy is reported at once: trying again reads the same wrong bytes. A name that its node cannot
+# delete, while it deletes others, is given up: that ends the row.
+LIMITS: Final[Mapping[str, int]] = {
+    NODE: 12,
+    MISSING: 12,
+    REFUSED: 5,
+    WRONG: 5,
+    LAPSED: 10,
+    NO_GOOD_COPY: 1,
+    LOCKED: 3,
+}
 
 
 @dataclass(frozen=True, slots=True)

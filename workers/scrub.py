@@ -125,7 +125,7 @@ class ScrubNode:
     def _census(self, run: _Run) -> bool:
         digit = DIGITS[run.at.after]
         self._listing.check(run.node_id)
-        present = self._listing.ids(run.node_id, digit)
+        present = self._listing.present(run.node_id, digit)
         self._listing.check(run.node_id)
         after: int | None = 0
         while after is not None:
@@ -167,7 +167,7 @@ class ScrubNode:
 
     def _look(self, run: _Run, copy: StoredCopy) -> bool:
         """False when the node is to be left; the copy is the next run's first, once more."""
-        finding = self._looks(copy.node_id, copy.blob)
+        finding = self._looks(copy.node_id, copy.blob, copy.alias)
         run.at.credit -= copy.blob.cipher_length
         if finding.kind == UNREACHABLE and run.at.stuck != copy.copy_id:
             run.at.stuck = copy.copy_id

@@ -102,7 +102,7 @@ class ScrubJob:
         since = self._catalogue.now()  # a copy that is stored from now on was not proven by what is read here
         for copy in (copy for copies in blobs for copy in copies if copy.node_id in within.nodes):
             began = time.monotonic()
-            finding = self._looks(copy.node_id, copy.blob)
+            finding = self._looks(copy.node_id, copy.blob, copy.alias)
             time.sleep(REST * (time.monotonic() - began))
             report.found[finding.kind] += 1
             if finding.kind == GOOD:

@@ -61,7 +61,7 @@ class Settle:
     def _right(self, blob: Blob, row: CopyRow) -> bool:
         node_id = row.node_id or ""
         try:
-            self._looks.through(node_id, blob, background(blob.cipher_length))
+            self._looks.through(node_id, blob, row.alias, background(blob.cipher_length))
         except (BlobMissing, WrongBytes) as error:
             self._sources.blame(blob, node_id, error)
             return False

@@ -40,7 +40,7 @@ class Sources:
         readable = self._nodes.readable()
         for copy in self._order(wanted):
             try:
-                return self._looks.whole(copy.node_id or "", claim.blob, self._claims.deadline(claim))
+                return self._looks.whole(copy.node_id or "", claim.blob, copy.alias, self._claims.deadline(claim))
             except (BlobMissing, WrongBytes) as error:
                 if copy.state is CopyState.STORED and copy.node_id is not None:
                     self.blame(claim.blob, copy.node_id, error)

@@ -6,7 +6,7 @@
    While there is none, damaged bytes stay in place and their rows are parked; when every wanted copy was looked at, the
    row is a dead letter `no-good-copy`.
 4. Wrong bytes are put under `quarantine/` on the same node as evidence, then overwritten with good ones. What cannot be
-   read or kept is logged and blocks nothing.
+   read or kept is logged and blocks nothing; a name that cannot be written is given up (`copy_writer`).
 5. The copy is read back; only then it is `stored` and verified.
 """
 
@@ -17,12 +17,14 @@ from collections.abc import Sequence
 from typing import Final
 
 import structlog
+from prometheus_client import Counter
 
 from common.errors import BlobMissing, BlobStoreError, CopiesUnreachable, ObjectDamaged
 from common.nodes import Nodes
-from common.objects import MIB, CopyState, blob_name, quarantine_name
+from common.objects import MIB, CopyState, quarantine_name
 from common.work import Claim, CopyAction
 from workers.claims import Claims, LeaseOver, by_blob
+from workers.copy_writer import CopyWriter
 from workers.looks import Looks, Unreadable, WrongBytes
 from workers.retry import WRONG
 from workers.share import NodeShare
@@ -30,13 +32,17 @@ from workers.sources import Sources
 
 LOG = structlog.get_logger(__name__)
 EVIDENCE_MAX: Final = 256 * MIB
+REPAIRED = Counter("boveda_copies_repaired_total", "Bad copies made good in their place", ["node", "found"])
 
 
 class Verify:
-    def __init__(self, claims: Claims, sources: Sources, looks: Looks, nodes: Nodes, share: NodeShare) -> None:
+    def __init__(
+        self, claims: Claims, sources: Sources, looks: Looks, writer: CopyWriter, nodes: Nodes, share: NodeShare
+    ) -> None:
         self._claims = claims
         self._sources = sources
         self._looks = looks
+        self._write = writer
         self._nodes = nodes
         self._share = share
 
@@ -58,7 +64,7 @@ class Verify:
         bad: list[tuple[Claim, BlobMissing | WrongBytes]] = []
         for claim in rows:
             try:
-                good = self._looks.whole(claim.node_id, claim.blob, self._claims.deadline(claim))
+                good = self._looks.whole(claim.node_id, claim.blob, claim.alias, self._claims.deadline(claim))
                 self._claims.stored(claim, verified=True)
             except (BlobMissing, WrongBytes) as error:
                 bad.append((claim, error))
@@ -95,11 +101,11 @@ class Verify:
             with self._share.slot(claim.node_id):
                 if isinstance(found, WrongBytes):
                     self._keep_evidence(claim, found)
-                store = self._nodes.store(claim.node_id)
-                store.put(blob_name(claim.blob.id), good, self._claims.deadline(claim))
-            self._looks.through(claim.node_id, claim.blob, self._claims.deadline(claim))
+                written = self._write(claim, good)
+            self._looks.through(claim.node_id, claim.blob, written.alias, self._claims.deadline(claim))
+            REPAIRED.labels(claim.node_id, _kind(found)).inc()
             LOG.info("copy_repaired", blob=claim.blob.id, node=claim.node_id, found=found.detail)
-            self._claims.stored(claim, verified=True)
+            self._claims.stored(claim, verified=True, alias=written.alias, locked=written.locked)
         except LeaseOver:
             pass
         except WrongBytes as error:
@@ -108,7 +114,7 @@ class Verify:
             self._claims.failed_with(claim, error)
 
     def _keep_evidence(self, claim: Claim, found: WrongBytes) -> None:
-        name = blob_name(claim.blob.id)
+        name = claim.name
         if isinstance(found, Unreadable):
             LOG.error("evidence_not_readable", blob=claim.blob.id, node=claim.node_id, detail=found.detail)
             return
@@ -124,3 +130,9 @@ class Verify:
             store.put(quarantine_name(claim.blob.id, time.time()), data, self._claims.deadline(claim))
         except BlobStoreError as error:
             LOG.error("evidence_not_kept", blob=claim.blob.id, node=claim.node_id, detail=error.detail)
+
+
+def _kind(found: BlobMissing | WrongBytes) -> str:
+    if isinstance(found, BlobMissing):
+        return "missing"
+    return "unreadable" if isinstance(found, Unreadable) else "wrong"

@@ -19,6 +19,7 @@ from common.objects import new_id
 from common.settings import Settings
 from common.work import JobKind
 from workers.claims import Claims
+from workers.copy_writer import CopyWriter
 from workers.delete import Delete
 from workers.doubt import Doubt
 from workers.ends import EndWriter, observed
@@ -79,8 +80,9 @@ def assemble(
     claims = Claims(catalogue, nodes, held, ends, settings)
     looks = Looks(nodes, shares.threads)
     sources = Sources(catalogue, nodes, looks, enqueuer, claims)
-    replicate = Replicate(claims, sources, looks, nodes, shares, pool)
-    verify = Verify(claims, sources, looks, nodes, shares.threads)
+    writer = CopyWriter(claims, nodes)
+    replicate = Replicate(claims, sources, looks, writer, shares, pool)
+    verify = Verify(claims, sources, looks, writer, nodes, shares.threads)
     settle = Settle(catalogue, sources, looks, settings)
     listing = Listing(catalogue, nodes, settings.orphan_grace)
     reclaim = ReclaimNode(catalogue, nodes, listing, held)

@@ -113,6 +113,15 @@ class Watch:
         self.guarded.breaker.succeeded()
         return True
 
+    def writes_others(self) -> bool:
+        """Put and delete a name that no blob has."""
+        try:
+            self.store.put(TRIAL_NAME, b"", Deadline(PROBE_SECONDS))
+            self.store.delete(TRIAL_NAME, Deadline(PROBE_SECONDS))
+        except BlobStoreError:
+            return False
+        return True
+
     def vouched(self) -> bool:
         """The shared verdict is better than ours: look now. True if the node showed its identity within 0.5 s."""
         if self.row.identity != "known" or self.verdict.health is not NodeHealth.DOWN:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.catalogue.healing import Copies, DeadLetters, Moves, Orphans, Scrubs
+from common.catalogue.healing import Copies, DeadLetters, LockedNames, Moves, Orphans, Scrubs
 from common.catalogue.topology import Topology
 from common.catalogue.uploads import Uploads
 from common.objects import (
@@ -342,6 +342,9 @@ class Catalogue(Protocol):
 
     @property
     def orphans(self) -> Orphans: ...
+
+    @property
+    def locked_names(self) -> LockedNames: ...
 
     @property
     def nodes(self) -> Nodes: ...

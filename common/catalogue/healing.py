@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from common.moves import BlobCopies, Move
-from common.objects import StoredBlob
-from common.scrubbing import Reclaimed, ScopePage, Scrub, Standing, StoredCopy
+from common.objects import BlobName, StoredBlob
+from common.scrubbing import LockedName, Reclaimed, ScopePage, Scrub, Standing, StoredCopy
 from common.work import Claim, CopyAction, DeadLetter, End, Ended
 
 DuePlace = tuple[float, int]
@@ -190,7 +190,7 @@ class Scrubs(Protocol):
         """As `Copies.wanted`, with what `verified` needs."""
 
     def absent(
-        self, node_id: str, digit: str, present: Collection[str], after: int, limit: int = 1000
+        self, node_id: str, digit: str, present: Collection[BlobName], after: int, limit: int = 1000
     ) -> tuple[int, int | None]:
         """Suspect copies there that a listing did not show are `missing` and due; those a worker holds are left.
 
@@ -201,14 +201,27 @@ class Scrubs(Protocol):
 class Orphans(Protocol):
     """Names on a node that no row wants there. See `workers/reclaim.py` for the sequence."""
 
-    def sort(self, node_id: str, blob_ids: Sequence[str]) -> Mapping[str, Standing]:
+    def sort(self, node_id: str, names: Sequence[BlobName]) -> Mapping[BlobName, Standing]:
         """What each of up to 1,000 names on that node is."""
 
     def bury(self, blob_ids: Collection[str]) -> Collection[str]:
         """Insert tombstones; the ids that have one now. The others became some version's blobs meanwhile."""
 
-    def doom(self, node_id: str, blob_ids: Sequence[str]) -> int:
+    def doom(self, node_id: str, names: Sequence[BlobName]) -> int:
         """Insert `doomed` rows for those that are strays still; how many."""
 
     def unbury(self, age: float, limit: int = 300) -> int:
         """Drop tombstones older than `age` seconds; how many."""
+
+
+class LockedNames(Protocol):
+    """Names that were given up because their node fails at them whatever is asked. `Copies.end` notes them."""
+
+    def counts(self) -> Mapping[str, int]:
+        """How many there are, by node id; nodes without one lack."""
+
+    def of(self, node_id: str, limit: int = 1000, unused: bool = False) -> Sequence[LockedName]:
+        """Those of a node, oldest first; `unused`: without names that a row of a copy has come back to."""
+
+    def forget(self, node_id: str, names: Collection[BlobName]) -> None:
+        """They are gone from the node."""

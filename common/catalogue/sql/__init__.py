@@ -16,6 +16,7 @@ from common.catalogue.sql.copies import SqlCopies
 from common.catalogue.sql.database import Database
 from common.catalogue.sql.deadletters import SqlDeadLetters
 from common.catalogue.sql.jobs import SqlJobs
+from common.catalogue.sql.locked_names import SqlLockedNames
 from common.catalogue.sql.moves import SqlMoves
 from common.catalogue.sql.nodes import SqlNodes
 from common.catalogue.sql.orphans import SqlOrphans
@@ -46,6 +47,7 @@ class SqlCatalogue:
         self.moves = SqlMoves(database)
         self.scrubs = SqlScrubs(database)
         self.orphans = SqlOrphans(database)
+        self.locked_names = SqlLockedNames(database)
         self.nodes = SqlNodes(database)
         self.topology = SqlTopology(database)
         self.jobs = SqlJobs(database)

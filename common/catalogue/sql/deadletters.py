@@ -109,6 +109,7 @@ def _letter(row: AnyRow) -> DeadLetter:
         dead_at=row.dead_at,
         first=_failure(row.first_error, row.first_error_kind, row.first_error_at),
         last=_failure(row.last_error, row.last_error_kind, row.last_error_at),
+        alias=row.alias,
     )
 
 

@@ -50,6 +50,7 @@ _WITH_ROWS = (
         copies.c.state,
         copies.c.stored_at,
         copies.c.verified_at,
+        copies.c.alias,
     )
     .select_from(
         blobs.join(versions, versions.c.id == blobs.c.version_id).outerjoin(copies, copies.c.blob_id == blobs.c.id)
@@ -164,7 +165,7 @@ def _of(connection: Connection, blob_ids: Sequence[str]) -> list[BlobCopies]:
             result.append(BlobCopies(rows.blob(row), row.version_id, row.wanted, mine))
         if row.copy_id is not None:
             state = CopyState(row.state)
-            mine.append(CopyRow(row.copy_id, row.fence, row.node_id, state, row.stored_at, row.verified_at))
+            mine.append(CopyRow(row.copy_id, row.fence, row.node_id, state, row.stored_at, row.verified_at, row.alias))
     return result
 
 

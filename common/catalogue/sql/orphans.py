@@ -7,11 +7,14 @@ blobs' rows: of a reclaim and a late commit of the same blob, the one that comes
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, delete, func, select, text
 
 from common.catalogue.sql.database import Database
+from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.tables import blobs, copies, node_health, nodes, versions
+from common.objects import BlobName
 from common.scrubbing import Standing
 
 _ROWS = select(blobs.c.id, blobs.c.version_id, versions.c.state, versions.c.wanted).select_from(
@@ -31,7 +34,7 @@ _counted = case(
 _COPIES = (
     select(
         copies.c.blob_id,
-        func.max(case((copies.c.node_id == bindparam("node"), 1), else_=0)).label("here"),
+        func.max(case((copies.c.node_id == bindparam("node"), func.coalesce(copies.c.alias, "")))).label("here"),
         func.sum(_counted).label("counted"),
         func.sum(case((copies.c.state.in_(("missing", "suspect")), 1), else_=0)).label("unsettled"),
     )
@@ -59,7 +62,7 @@ _LOCK_COPIES = (
 _BURY = text("INSERT INTO blobs (id, tombstone_at) VALUES (:id, :at) ON CONFLICT DO NOTHING")
 _BURIED = select(blobs.c.id).where(blobs.c.id.in_(bindparam("ids", expanding=True)), blobs.c.version_id.is_(None))
 _DOOM = text(
-    "INSERT INTO copies (blob_id, node_id, state, next_attempt_at) VALUES (:blob, :node, 'doomed', :at) "
+    "INSERT INTO copies (blob_id, node_id, alias, state, next_attempt_at) VALUES (:blob, :node, :alias, 'doomed', :at) "
     "ON CONFLICT DO NOTHING"
 )
 _OLD_TOMBSTONES = (
@@ -73,8 +76,8 @@ class SqlOrphans:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def sort(self, node_id: str, blob_ids: Sequence[str]) -> Mapping[str, Standing]:
-        return self._database.read(lambda connection: _sort(connection, node_id, blob_ids)) if blob_ids else {}
+    def sort(self, node_id: str, names: Sequence[BlobName]) -> Mapping[BlobName, Standing]:
+        return self._database.read(lambda connection: _sort(connection, node_id, names)) if names else {}
 
     def bury(self, blob_ids: Collection[str]) -> Collection[str]:
         def work(connection: Connection) -> Collection[str]:
@@ -85,18 +88,17 @@ class SqlOrphans:
 
         return self._database.write(work) if blob_ids else set()
 
-    def doom(self, node_id: str, blob_ids: Sequence[str]) -> int:
+    def doom(self, node_id: str, names: Sequence[BlobName]) -> int:
         def work(connection: Connection) -> int:
-            there = connection.execute(_SHARE_BLOBS, {"ids": list(blob_ids)}).scalars().all()
-            connection.execute(_LOCK_COPIES, {"ids": there}).all()
+            ids = list({name.blob_id for name in names})
+            there = set(connection.execute(_SHARE_BLOBS, {"ids": ids}).scalars())
+            connection.execute(_LOCK_COPIES, {"ids": list(there)}).all()
             now = self._database.now(connection)
-            standings = _sort(connection, node_id, there)
-            strays = sorted(blob_id for blob_id, standing in standings.items() if standing is Standing.STRAY)
-            return sum(
-                connection.execute(_DOOM, {"blob": blob_id, "node": node_id, "at": now}).rowcount for blob_id in strays
-            )
+            standings = _sort(connection, node_id, [name for name in names if name.blob_id in there])
+            strays = sorted((name for name, standing in standings.items() if standing is Standing.STRAY), key=str)
+            return sum(connection.execute(_DOOM, _doomed(name, node_id, now)).rowcount for name in strays)
 
-        return self._database.write(work) if blob_ids else 0
+        return self._database.write(work) if names else 0
 
     def unbury(self, age: float, limit: int = 300) -> int:
         def work(connection: Connection) -> int:
@@ -113,20 +115,24 @@ class SqlOrphans:
         return self._database.write(work) if self._database.read(any_old) else 0
 
 
-def _sort(connection: Connection, node_id: str, blob_ids: Sequence[str]) -> Mapping[str, Standing]:
-    ids = list(blob_ids)
+def _doomed(name: BlobName, node_id: str, now: float) -> dict[str, Any]:
+    return {"blob": name.blob_id, "alias": name.alias, "node": node_id, "at": now}
+
+
+def _sort(connection: Connection, node_id: str, names: Sequence[BlobName]) -> Mapping[BlobName, Standing]:
+    ids = list({name.blob_id for name in names})
     known = {row.id: row for row in connection.execute(_BLOB_ROWS, {"ids": ids})}
     held = {row.blob_id: row for row in connection.execute(_COPIES, {"ids": list(known), "node": node_id})}
-    standings = {}
-    for blob_id in ids:
-        blob, copy = known.get(blob_id), held.get(blob_id)
-        if blob is None or blob.version_id is None:
-            standings[blob_id] = Standing.ORPHAN
-        elif copy is not None and copy.here:
-            standings[blob_id] = Standing.KNOWN
-        elif blob.state == "doomed":
-            standings[blob_id] = Standing.STRAY
-        else:
-            settled = copy is not None and copy.unsettled == 0 and copy.counted >= blob.wanted
-            standings[blob_id] = Standing.STRAY if blob.state == "current" and settled else Standing.KEPT
-    return standings
+    return {name: _standing(name, known.get(name.blob_id), held.get(name.blob_id)) for name in names}
+
+
+def _standing(name: BlobName, blob: AnyRow | None, copy: AnyRow | None) -> Standing:
+    """`copy.here`: the alias of the row on the node asked about, "" without one, None where there is no row."""
+    if blob is None or blob.version_id is None:
+        return Standing.ORPHAN
+    if copy is not None and copy.here is not None:
+        return Standing.KNOWN if copy.here == (name.alias or "") else Standing.LEFTOVER
+    if blob.state == "doomed":
+        return Standing.STRAY
+    settled = copy is not None and copy.unsettled == 0 and copy.counted >= blob.wanted
+    return Standing.STRAY if blob.state == "current" and settled else Standing.KEPT

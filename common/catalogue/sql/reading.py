@@ -74,6 +74,7 @@ _DETAILS = (
         copies.c.verified_at,
         copies.c.last_error,
         copies.c.dead_at,
+        copies.c.alias,
     )
     .select_from(blobs.join(copies, copies.c.blob_id == blobs.c.id))
     .where(blobs.c.version_id == bindparam("version"), copies.c.state != "doomed")
@@ -143,6 +144,7 @@ def _detail(row: AnyRow) -> CopyDetail:
         row.verified_at,
         row.last_error,
         row.dead_at,
+        row.alias,
     )
 
 

@@ -44,6 +44,7 @@ COPY = (
     copies.c.id.label("copy_id"),
     copies.c.node_id,
     copies.c.state.label("copy_state"),
+    copies.c.alias,
     copies.c.stored_at,
     copies.c.dead_at,
     nodes.c.mode,
@@ -100,7 +101,7 @@ def stored_blobs(rows: Iterable[AnyRow]) -> list[StoredBlob]:
             placed = []
             result.append(StoredBlob(blob(row), placed))
         if row.copy_id is not None and row.copy_state != "doomed":
-            placed.append(Placed(row.node_id, CopyState(row.copy_state)))
+            placed.append(Placed(row.node_id, CopyState(row.copy_state), row.alias))
     return result
 
 

@@ -18,7 +18,7 @@ from common.catalogue.sql.copies import in_scope
 from common.catalogue.sql.database import Database
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.tables import IS_WAITING, blobs, copies, leases, objects, scrubs, versions
-from common.objects import CopyState
+from common.objects import BlobName, CopyState
 from common.scrubbing import Reclaimed, ScopePage, Scrub, StoredCopy, scrub_lease
 
 STRETCH = 5000
@@ -30,7 +30,13 @@ _HERE = (
     copies.c.node_id == bindparam("node"),
     copies.c.state == "stored",
 )
-_COPY = (copies.c.id.label("copy_id"), copies.c.fence, copies.c.node_id, copies.c.state.label("copy_state"))
+_COPY = (
+    copies.c.id.label("copy_id"),
+    copies.c.fence,
+    copies.c.node_id,
+    copies.c.state.label("copy_state"),
+    copies.c.alias,
+)
 _UNREAD = (
     select(*_COPY, *rows.BLOB)
     .select_from(copies.join(blobs, blobs.c.id == copies.c.blob_id).join(versions, versions.c.id == blobs.c.version_id))
@@ -53,7 +59,7 @@ _FENCES = (
 )
 _VERIFIED = update(copies).where(copies.c.id.in_(bindparam("ids", expanding=True))).values(verified_at=bindparam("at"))
 _DOUBTED = (
-    select(copies.c.id, copies.c.blob_id)
+    select(copies.c.id, copies.c.blob_id, copies.c.alias)
     .where(
         IS_WAITING,
         copies.c.state == "suspect",
@@ -204,13 +210,13 @@ class SqlScrubs:
     # -- a node that was taken in anew
 
     def absent(
-        self, node_id: str, digit: str, present: Collection[str], after: int, limit: int = 1000
+        self, node_id: str, digit: str, present: Collection[BlobName], after: int, limit: int = 1000
     ) -> tuple[int, int | None]:
         def work(connection: Connection) -> tuple[int, int | None]:
             now = self._database.now(connection)
             parameters = {"node": node_id, "digit": digit, "after": after, "now": now, "limit": limit}
             doubted = connection.execute(_DOUBTED, parameters).all()
-            gone = [row.id for row in doubted if row.blob_id not in present]
+            gone = [row.id for row in doubted if BlobName(row.blob_id, row.alias) not in present]
             if gone:
                 connection.execute(_ABSENT, {"ids": gone, "now": now})
             return len(gone), doubted[-1].id if len(doubted) == limit else None
@@ -261,7 +267,7 @@ def trust_generation(connection: Connection, node_id: str, generation: str) -> N
 
 
 def _copy(row: AnyRow) -> StoredCopy:
-    return StoredCopy(row.copy_id, row.fence, row.node_id, CopyState(row.copy_state), rows.blob(row))
+    return StoredCopy(row.copy_id, row.fence, row.node_id, CopyState(row.copy_state), rows.blob(row), row.alias)
 
 
 def _scrub(row: AnyRow) -> Scrub:

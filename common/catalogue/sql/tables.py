@@ -188,6 +188,7 @@ copies = Table(
     Column("last_error_at", Double),
     Column("dead_at", Double),
     Column("acknowledged_at", Double),
+    Column("alias", String(8)),
     CheckConstraint("state IN ('missing', 'stored', 'suspect', 'doomed')", name="state"),
     Index("uq_copies_place", "blob_id", "node_id", unique=True),
     Index("ix_copies_work", "node_id", "state", "next_attempt_at"),
@@ -195,6 +196,18 @@ copies = Table(
     Index("ix_copies_waiting", "state", "id", **only_where("state <> 'stored'")),
     Index("ix_copies_leased", "lease_until", **only_where("lease_until IS NOT NULL")),
     Index("ix_copies_dead", "dead_at", **only_where("dead_at IS NOT NULL")),
+)
+
+# Names at which a node fails whatever is asked of it. No row of a copy refers to them any more.
+locked_names = Table(
+    "locked_names",
+    metadata,
+    Column("node_id", Id, ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True),
+    Column("blob_id", Id, primary_key=True),
+    Column("alias", String(8), primary_key=True),  # "" for the plain name
+    Column("since", Double, nullable=False),
+    Column("error", Text, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 keks = Table(

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, select, tuple_, update
 
-from common.catalogue.sql import rows
+from common.catalogue.sql import locked_names, rows
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.tables import blobs, copies, versions
 from common.catalogue.sql.wholeness import Wholeness, became_whole
@@ -47,6 +47,7 @@ _CLAIM_COLUMNS = (
     copies.c.attempts,
     copies.c.failures,
     copies.c.first_error,
+    copies.c.alias,
 )
 _CLAIMABLE = select(*_CLAIM_COLUMNS).select_from(
     copies.join(blobs, blobs.c.id == copies.c.blob_id).join(versions, versions.c.id == blobs.c.version_id)
@@ -75,7 +76,7 @@ _LEASE = (
         attempts=copies.c.attempts + 1,
     )
 )
-_OTHERS = select(copies.c.blob_id, copies.c.node_id, copies.c.state).where(
+_OTHERS = select(copies.c.blob_id, copies.c.node_id, copies.c.state, copies.c.alias).where(
     copies.c.blob_id.in_(bindparam("blobs", expanding=True)), copies.c.state != "doomed"
 )
 _RENEW = (
@@ -88,7 +89,7 @@ _RENEW = (
     .returning(copies.c.id, copies.c.fence)
 )
 _FENCES = (
-    select(copies.c.id, copies.c.fence, copies.c.blob_id, copies.c.stored_at)
+    select(copies.c.id, copies.c.fence, copies.c.blob_id, copies.c.node_id, copies.c.stored_at)
     .where(copies.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(copies.c.id)
     .with_for_update()
@@ -101,6 +102,7 @@ _END_STORED = (
         **_CLEAN, state="stored", stored_at=bindparam("at"), verified_at=bindparam("verified"), fence=copies.c.fence + 1
     )
 )
+_RENAME = update(copies).where(copies.c.id == bindparam("of_id")).values(alias=bindparam("new_alias"))
 _END_GONE = delete(copies).where(_BY_IDS)
 _END_RELEASED = (
     update(copies)
@@ -180,6 +182,9 @@ class Working(Wholeness):
             valid = [end for end in ends if end.copy_id in found and found[end.copy_id].fence == end.fence]
             now = self._database.now(connection)
             _apply(connection, valid, now)
+            locked = [(found[end.copy_id], end) for end in valid if end.locked is not None]
+            if locked:
+                _give_up_names(connection, locked, now)
             stored = [found[end.copy_id] for end in valid if end.state is CopyState.STORED]
             made = {row.blob_id for row in stored if row.stored_at is None}
             return Ended(frozenset(end.copy_id for end in valid), became_whole(connection, made, now))
@@ -205,7 +210,7 @@ class Working(Wholeness):
 def _claims(connection: Connection, due: Sequence[AnyRow], fence: int, attempts: int, lapsed: int = 0) -> list[Claim]:
     others: dict[str, list[Placed]] = {}
     for row in connection.execute(_OTHERS, {"blobs": list({row.blob_id for row in due})}):
-        others.setdefault(row.blob_id, []).append(Placed(row.node_id, CopyState(row.state)))
+        others.setdefault(row.blob_id, []).append(Placed(row.node_id, CopyState(row.state), row.alias))
     return [
         Claim(
             row.copy_id,
@@ -217,6 +222,7 @@ def _claims(connection: Connection, due: Sequence[AnyRow], fence: int, attempts:
             row.attempts + attempts,
             _counted(row.failures, lapsed),
             row.first_error,
+            row.alias,
         )
         for row in due
     ]
@@ -242,6 +248,15 @@ def _apply(connection: Connection, ends: Sequence[End], now: float) -> None:
     failed = list(_failures((end for end in rest if not end.released), now))
     if failed:
         connection.execute(_END_OTHERWISE, failed)
+
+
+def _give_up_names(connection: Connection, ends: Sequence[tuple[AnyRow, End]], now: float) -> None:
+    locked_names.remember(
+        connection, [(row.node_id, row.blob_id, end.locked, now) for row, end in ends if end.locked is not None]
+    )
+    for _, end in ends:
+        if end.state is CopyState.STORED:
+            connection.execute(_RENAME, {"of_id": end.copy_id, "new_alias": end.alias})
 
 
 def _failures(ends: Iterable[End], now: float) -> Iterable[dict[str, Any]]:

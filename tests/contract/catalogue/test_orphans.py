@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from common.errors import UploadSuperseded
+from common.objects import BlobName, NewBlob, NodeHealth, Placed, Preconditions, new_id
 from common.objects import CopyState as State
-from common.objects import NewBlob, NodeHealth, Placed, Preconditions, new_id
 from common.scrubbing import Standing
 from common.work import CopyAction, End
 from tests.contract.catalogue.race import race
@@ -24,7 +24,8 @@ def put_on_two(stage: Stage, key: str = "a", second: State = State.STORED) -> st
 
 
 def standing(stage: Stage, blob_id: str, node: int = 2) -> Standing:
-    return stage.catalogue.orphans.sort(stage.nodes[node], [blob_id])[blob_id]
+    name = BlobName(blob_id)
+    return stage.catalogue.orphans.sort(stage.nodes[node], [name])[name]
 
 
 def commit(stage: Stage, blob_id: str) -> None:
@@ -44,7 +45,7 @@ def test_a_name_is_known_where_a_row_wants_it_and_an_orphan_where_there_is_none(
 def test_a_copy_too_many_is_kept_until_all_the_wanted_ones_are_there(stage: Stage) -> None:
     blob_id = put_on_two(stage, second=State.MISSING)
     assert standing(stage, blob_id) is Standing.KEPT
-    assert stage.catalogue.orphans.doom(stage.nodes[2], [blob_id]) == 0
+    assert stage.catalogue.orphans.doom(stage.nodes[2], [BlobName(blob_id)]) == 0
     stage.replicate(blob_id)
     stage.see(NodeHealth.DOWN, NodeHealth.UP, NodeHealth.UP)
     assert standing(stage, blob_id) is Standing.KEPT
@@ -54,7 +55,9 @@ def test_a_copy_too_many_is_kept_until_all_the_wanted_ones_are_there(stage: Stag
 
 def test_a_stray_gets_one_doomed_row_however_often_it_is_asked_for(stage: Stage) -> None:
     blob_id = put_on_two(stage)
-    assert [stage.catalogue.orphans.doom(stage.nodes[2], [blob_id, new_id()]) for _ in range(2)] == [1, 0]
+    assert [
+        stage.catalogue.orphans.doom(stage.nodes[2], [BlobName(blob_id), BlobName(new_id())]) for _ in range(2)
+    ] == [1, 0]
     assert standing(stage, blob_id) is Standing.KNOWN
     assert stage.state("a") == "protected"
 
@@ -119,7 +122,7 @@ def test_a_stray_of_a_blob_that_is_being_forgotten_gets_a_row_or_none(stage: Sta
     stage.catalogue.objects.doom_copies(0)
     claims = stage.claim([blob_id], CopyAction.DELETE)
     stage.catalogue.copies.end([End(claim.copy_id, claim.fence, None) for claim in claims])
-    doom = lambda: stage.catalogue.orphans.doom(stage.nodes[2], [blob_id])  # noqa: E731
+    doom = lambda: stage.catalogue.orphans.doom(stage.nodes[2], [BlobName(blob_id)])  # noqa: E731
     forget = stage.catalogue.objects.forget
     if forget_first:
         forgotten, doomed, _ = race(stage.catalogue, forget, doom, pause_before="DELETE FROM blobs")

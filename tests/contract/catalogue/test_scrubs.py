@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from common.catalogue.sql import scrubs
-from common.objects import CopyState, Preconditions, new_id
+from common.objects import BlobName, CopyState, Preconditions, new_id
 from common.scrubbing import Reclaimed, Scrub, scrub_lease
 from common.work import CopyAction
 from tests.contract.catalogue.race import race
@@ -141,7 +141,7 @@ def test_what_a_listing_lacks_is_missing_in_pages_and_what_a_worker_holds_is_lef
     assert len(claims) == 1
     turned, after = 0, 0
     while True:
-        count, following = stage.catalogue.scrubs.absent(node, "a", {ids[1]}, after, 1)
+        count, following = stage.catalogue.scrubs.absent(node, "a", {BlobName(ids[1])}, after, 1)
         turned += count
         if following is None:
             break

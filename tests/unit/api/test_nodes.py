@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from api.schemas import LossDocument, NodeDocument
+from api.schemas import LockedNameList, LossDocument, NodeDocument, NodeList
+from common.catalogue.sql.locked_names import remember
 from common.objects import NodeMode, rfc3339
+from common.work import Locked
 from tests.unit.api.conftest import MakeApi
 from tests.unit.api.world import ApiWorld, problem
 
@@ -37,6 +39,23 @@ def patch(api: ApiWorld, change: dict[str, Any], name: str = "n1") -> NodeDocume
 
 def mode(api: ApiWorld, name: str = "n1") -> tuple[NodeMode, float | None]:
     return next((node.mode, node.mode_until) for node in api.catalogue.nodes.all() if node.spec.name == name)
+
+
+def test_names_that_were_given_up_on_a_node_are_listed_and_counted(api: ApiWorld) -> None:
+    node = next(node for node in api.catalogue.nodes.all() if node.spec.name == "n1")
+    assert api.client.get("/v1/nodes/n1/locked-names").json == {"locked_names": []}
+    locked = Locked("0123abcd", "the node answered 500")
+    api.catalogue.database.write(
+        lambda connection: remember(connection, [(node.id, "ab" * 16, locked, 1_800_000_000.0)])
+    )
+    (shown,) = LockedNameList.model_validate_json(api.client.get("/v1/nodes/n1/locked-names").data).locked_names
+    assert shown.name == f"blobs/ab/{'ab' * 16}.0123abcd"
+    assert (shown.since, shown.error) == (rfc3339(1_800_000_000.0), "the node answered 500")
+    assert NodeDocument.model_validate_json(api.client.get("/v1/nodes/n1").data).locked_names == 1
+    nodes = NodeList.model_validate_json(api.client.get("/v1/nodes").data).nodes
+    assert [node.name for node in nodes if node.locked_names] == ["n1"]
+    alerts = [alert["name"] for alert in json.loads(api.client.get("/v1/status").data)["alerts"]]
+    assert "names-locked" in alerts
 
 
 # -- adding

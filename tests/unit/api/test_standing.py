@@ -75,9 +75,14 @@ def node(name: str, health: NodeHealth, mode: NodeMode = NodeMode.ACTIVE) -> Nod
 
 
 def names(
-    *nodes: Node, counts: StatusCounts = NOTHING, looked: Looked = WELL, scrubs: Mapping[str, Scrub] | None = None
+    *nodes: Node,
+    counts: StatusCounts = NOTHING,
+    looked: Looked = WELL,
+    scrubs: Mapping[str, Scrub] | None = None,
+    locked: Mapping[str, int] | None = None,
 ) -> Mapping[object, object]:
-    return {alert["name"]: alert["since"] for alert in alerts(nodes, counts, looked, scrubs or {})}
+    found = alerts(nodes, counts, looked, scrubs or {}, locked or {})
+    return {alert["name"]: alert["since"] for alert in found}
 
 
 def test_all_is_well_is_no_alert() -> None:
@@ -96,6 +101,14 @@ def test_a_reclaim_that_stops_is_one_since_it_does() -> None:
     assert names(up, scrubs={"a": Scrub("a", reclaimed=Reclaimed(90.0))}) == {}
     stopped = Scrub("a", reclaimed=Reclaimed(90.0, stopped="too many"))
     assert names(up, scrubs={"a": stopped}) == {"reclaim-stopped": "1970-01-01T00:01:30.000000Z"}
+
+
+def test_names_that_a_node_can_do_nothing_with_are_one() -> None:
+    (alert,) = alerts([node("a", NodeHealth.UP)], NOTHING, WELL, {}, {"a": 2})
+    assert alert["name"] == "names-locked"
+    assert "2 names" in str(alert["detail"])
+    assert "reclaim job" in str(alert["detail"])
+    assert names(node("a", NodeHealth.UP), locked={"gone": 1}) == {}
 
 
 def test_dead_letters_are_one_since_the_oldest_and_unavailable_objects_without_a_time() -> None:

@@ -18,7 +18,7 @@ from tests.unit.cli.stand_in import Reply, Request, StandIn, document, problem
 NODE: dict[str, Any] = {
     "name": "node1", "mode": "active", "mode_until": None,
     "state": "down", "writable": False, "copies": 3, "bytes": 3 << 20, "missing": 2,
-    "last_seen": None, "last_error": "refused", "safe_to_remove": False,
+    "last_seen": None, "last_error": "refused", "safe_to_remove": False, "locked_names": 0,
 }  # fmt: skip
 PREVIEW = {"copies": 3, "bytes": 3 << 20, "to": {"node2": 2}, "unplaced": 1, "estimated": False}
 LOSS = {"unavailable": 2, "at_one_copy": 5, "objects": [{"bucket": "casa", "key": "a"}, {"bucket": "casa", "key": "b"}]}

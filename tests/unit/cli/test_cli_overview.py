@@ -19,9 +19,9 @@ STATUS: dict[str, Any] = {
 }  # fmt: skip
 NODES: list[dict[str, Any]] = [
     {"name": "node1", "state": "up", "writable": True, "copies": 6, "bytes": 99, "missing": 0, "last_seen": "now",
-     "last_error": None, "mode_until": None, "safe_to_remove": False},
+     "last_error": None, "mode_until": None, "safe_to_remove": False, "locked_names": 0},
     {"name": "node2", "state": "draining", "writable": True, "copies": 4, "bytes": 66, "missing": 2, "last_seen": None,
-     "last_error": "it was cut", "mode_until": None, "safe_to_remove": False},
+     "last_error": "it was cut", "mode_until": None, "safe_to_remove": False, "locked_names": 0},
 ]  # fmt: skip
 
 

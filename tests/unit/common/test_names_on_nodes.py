@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from common.objects import blob_id_of, blob_name, new_id, quarantine_name, quarantined_at
+from common.objects import BlobName, blob_name, new_alias, new_id, quarantine_name, quarantined_at
 
 ID = "0190" + "0" * 26 + "ab"
 
 
 def test_a_blob_s_name_says_whose_it_is() -> None:
     for blob_id in (ID, new_id()):
-        assert blob_id_of(blob_name(blob_id)) == blob_id
+        assert BlobName.parse(blob_name(blob_id)) == BlobName(blob_id)
+        alias = new_alias()
+        assert BlobName.parse(blob_name(blob_id, alias)) == BlobName(blob_id, alias)
+        assert str(BlobName(blob_id, alias)) == f"{blob_name(blob_id)}.{alias}"
 
 
 @pytest.mark.parametrize(
@@ -24,12 +27,16 @@ def test_a_blob_s_name_says_whose_it_is() -> None:
         f"blobs/AB/{ID.upper()}",
         f"blobs/ab/{ID}/x",
         f"blobs/ab/{ID}\n",
+        f"blobs/ab/{ID}.",
+        f"blobs/ab/{ID}.0123456",
+        f"blobs/ab/{ID}.0123456g",
+        f"blobs/ab/{ID}.012345678",
         f"quarantine/ab/{ID}",
         "boveda/identity.json",
     ],
 )
 def test_what_is_no_blob_s_name_is_nobody_s(name: str) -> None:
-    assert blob_id_of(name) is None
+    assert BlobName.parse(name) is None
 
 
 def test_evidence_says_since_when_it_lies_there() -> None:

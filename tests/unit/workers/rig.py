@@ -98,6 +98,9 @@ class SeenNodes(Nodes):
         faults = self.stores[node_id].faults
         return self.rows[node_id].readable and not (faults.down or faults.failing or faults.hung)
 
+    def writes_others(self, node_id: str) -> bool:
+        return self.reads_others(node_id) and not self.stores[node_id].faults.full
+
     def readable(self) -> Collection[str]:
         return {row.id for row in self.rows.values() if row.readable}
 

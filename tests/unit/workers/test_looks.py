@@ -17,7 +17,7 @@ from workers.looks import DAMAGED, GOOD, PIECE_BYTES, UNREACHABLE, Finding, Look
 from workers.share import NodeShare
 
 SIZE = 16 << 20
-Read = Callable[[Looks, str, Blob, Deadline], bytearray | None]
+Read = Callable[[Looks, str, Blob, str | None, Deadline], bytearray | None]
 
 
 def looks(rig: Rig) -> Looks:
@@ -38,7 +38,7 @@ def test_a_blob_that_is_read_is_in_memory_once_at_most(rig: Rig, read: Read, mos
     data = os.urandom(SIZE)
     blob = placed(rig, data)
     tracemalloc.start()
-    found = read(looks(rig), rig.ids[0], blob, Deadline(5))
+    found = read(looks(rig), rig.ids[0], blob, None, Deadline(5))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found in (data, None)
@@ -48,17 +48,17 @@ def test_a_blob_that_is_read_is_in_memory_once_at_most(rig: Rig, read: Read, mos
 def test_what_a_node_fails_at_twice_while_it_reads_others_is_damaged(rig: Rig) -> None:
     blob = placed(rig, b"x" * 100)
     rig.nodes.stores[rig.ids[0]].faults.rotten.add(blob_name(blob.id))
-    finding = looks(rig)(rig.ids[0], blob)
+    finding = looks(rig)(rig.ids[0], blob, None)
     assert finding.kind == DAMAGED
     assert "500 InternalError" in finding.detail
     with pytest.raises(Unreadable):
-        looks(rig).whole(rig.ids[0], blob, Deadline(5))
+        looks(rig).whole(rig.ids[0], blob, None, Deadline(5))
 
 
 def test_an_answer_that_breaks_off_is_the_same(rig: Rig) -> None:
     blob = placed(rig, b"x" * 100)
     rig.nodes.stores[rig.ids[0]].faults.cut = 40
-    assert looks(rig)(rig.ids[0], blob).kind == DAMAGED
+    assert looks(rig)(rig.ids[0], blob, None).kind == DAMAGED
 
 
 def test_what_a_node_failed_at_once_is_good_when_it_reads_it_after_all(rig: Rig) -> None:
@@ -71,13 +71,13 @@ def test_what_a_node_failed_at_once_is_good_when_it_reads_it_after_all(rig: Rig)
             rotten.clear()
 
     rig.nodes.stores[rig.ids[0]].faults.before = passing
-    assert looks(rig)(rig.ids[0], blob) == Finding(GOOD)
+    assert looks(rig)(rig.ids[0], blob, None) == Finding(GOOD)
 
 
 def test_a_node_that_fails_at_every_name_says_nothing_about_a_copy(rig: Rig) -> None:
     blob = placed(rig, b"x" * 100)
     rig.nodes.stores[rig.ids[0]].faults.failing = True
-    assert looks(rig)(rig.ids[0], blob).kind == UNREACHABLE
+    assert looks(rig)(rig.ids[0], blob, None).kind == UNREACHABLE
 
 
 @pytest.mark.parametrize("error", [NodeError("refused"), NodeTimeout("hung")], ids=["refused", "timed out"])
@@ -88,5 +88,5 @@ def test_a_node_that_did_not_answer_says_nothing_about_a_copy(rig: Rig, error: N
         raise error
 
     rig.nodes.stores[rig.ids[0]].faults.before = fails
-    assert looks(rig)(rig.ids[0], blob).kind == UNREACHABLE
+    assert looks(rig)(rig.ids[0], blob, None).kind == UNREACHABLE
     assert len(rig.nodes.stores[rig.ids[0]].calls) == 1

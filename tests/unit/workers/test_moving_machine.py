@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from common.moves import Move
-from common.objects import NodeHealth, NodeMode, Preconditions, blob_id_of, blob_name
+from common.objects import BlobName, NodeHealth, NodeMode, Preconditions, blob_name
 from common.placement import Candidate, order
 from common.work import JobKind, Scope
 from tests.unit.workers.rig import BUCKET, Rig, migrated
@@ -178,9 +178,10 @@ class Topology(RuleBasedStateMachine):
 
     def _called(self, number: int, operation: str, name: str) -> None:
         """Before each call of a store."""
-        blob_id = blob_id_of(name)
-        if blob_id is None:
+        parsed = BlobName.parse(name)
+        if parsed is None:
             return
+        blob_id = parsed.blob_id
         if operation == "get" and threading.current_thread() is threading.main_thread():
             self._moment(blob_id)
         self.clock += 1
