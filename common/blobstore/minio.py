@@ -10,7 +10,6 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import quote
 from xml.sax.saxutils import escape
@@ -56,10 +55,10 @@ class MinioStore:
         last = "" if length is None else str(offset + length - 1)
         headers = f"Range: bytes={offset}-{last}\r\n" if ranged else ""
         with self._send("GET", self._path(name), deadline, headers=headers) as answer:
-            if ranged and not answer.headers.get("content-range", "").startswith(f"bytes {offset}-"):
-                raise NodeError("the node did not answer with the range asked for")
             if answer.size < 0:
                 raise NodeError("the node did not say how long its answer is")
+            if ranged:
+                s3.check_range(answer.headers.get("content-range", ""), offset, length, answer.size)
             yield answer
 
     def read(self, name: str, deadline: Deadline) -> bytes:
@@ -73,9 +72,7 @@ class MinioStore:
         except BlobMissing:
             self.clock(deadline)  # an answer to HEAD has no words: without its bucket the node refuses here
             raise
-        if size is None or not size.isdigit():
-            raise NodeError("the node did not say how long the blob is")
-        return BlobInfo(name, int(size), _http_date(modified))
+        return BlobInfo(name, s3.size(size), s3.http_date(modified))
 
     def delete(self, name: str, deadline: Deadline) -> None:
         try:
@@ -89,19 +86,19 @@ class MinioStore:
         md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         headers = f"Content-MD5: {md5}\r\nContent-Type: application/xml\r\n"
         with self._send("POST", self._bucket, deadline, body, headers, "delete=") as answer:
-            return s3.delete_errors(answer.body(s3.DOCUMENT_MAX))
+            return s3.delete_errors(answer.body(s3.DOCUMENT_MAX), names)
 
     def list(self, prefix: str, deadline: Deadline, after: str = "", limit: int = 1000) -> Page:
         query = f"list-type=2&max-keys={limit}&prefix={quote(prefix, safe='')}"
         if after:
             query += f"&start-after={quote(after, safe='')}"
         with self._send("GET", self._bucket, deadline, query=query) as answer:
-            return s3.page(answer.body(s3.DOCUMENT_MAX))
+            return s3.page(answer.body(s3.DOCUMENT_MAX), prefix, after, limit)
 
     def clock(self, deadline: Deadline) -> float:
         try:
             with self._send("HEAD", self._bucket, deadline) as answer:
-                return _http_date(answer.headers.get("date"))
+                return s3.http_date(answer.headers.get("date"))
         except BlobMissing:
             raise BucketMissing("the node has no such bucket") from None
 
@@ -137,10 +134,3 @@ class MinioStore:
             return answer
         with answer:
             raise s3.failure(method, answer.status, answer.body(s3.DOCUMENT_MAX))
-
-
-def _http_date(value: str | None) -> float:
-    try:
-        return parsedate_to_datetime(value or "").timestamp()
-    except ValueError:
-        raise NodeError("the node did not tell the time") from None

@@ -1,16 +1,21 @@
-"""S3's documents and errors as ours. Pure: bytes in, values or errors out."""
+"""S3's documents, times and errors as ours. Pure: bytes in, values or BlobStoreErrors out, whatever the bytes are.
+
+A node is not trusted: every number and name of it is compared with what it may be before it is used.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from xml.etree import ElementTree
 
 from common.blobstore.base import BlobInfo, Page
 from common.errors import BlobMissing, BlobStoreError, BucketMissing, NodeError, NodeReadOnly, NodeRefused
 
 DOCUMENT_MAX = 4 << 20  # a listing of 1,000 of the longest names stays below
+MARKS_MAX = 200_000  # "<" and "=" of a document, so of its elements and attributes; a listing of 1,000 has some 20,000
+NAME_MAX = 1024  # bytes
 _FULL = frozenset(
     {"XMinioStorageFull", "XMinioDiskFull", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage", "QuotaExceeded"}
 )
@@ -19,6 +24,13 @@ _FULL_CAUSE = re.compile(
     rb"no space left on device|read-only file system|disk quota exceeded|no writable volumes", re.I
 )
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
+_WORD = re.compile(r"[A-Za-z0-9.]{1,64}")
+_SIZE = re.compile(r"[0-9]{1,15}")
+_RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/(?:[0-9]{1,15}|\*)")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_DATE = re.compile(r"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII)
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MALFORMED = "the node's listing is malformed"
 
 
 def failure(method: str, status: int, body: bytes) -> BlobStoreError:
@@ -37,29 +49,68 @@ def failure(method: str, status: int, body: bytes) -> BlobStoreError:
     return BucketMissing(words) if code == "NoSuchBucket" else NodeRefused(words)
 
 
-def page(document: bytes) -> Page:
-    """ListObjectsV2's answer. The next page starts after the last name, so no token of the node is needed."""
-    root = _parse(document, "ListBucketResult")
+def size(value: str | None) -> int:
+    """Bytes, as in a header or a document."""
+    if value is None or not _SIZE.fullmatch(value):
+        raise NodeError("the node did not say how long the blob is")
+    return int(value)
+
+
+def check_range(header: str, offset: int, length: int | None, answered: int) -> None:
+    """NodeError unless Content-Range tells of the range asked for, cut at the blob's end, and of as many bytes."""
+    found = _RANGE.fullmatch(header)
+    first, last = (int(found[1]), int(found[2])) if found else (-1, -1)
+    if first != offset or answered < 1 or last - first + 1 != answered or (length is not None and answered > length):
+        raise NodeError("the node did not answer with the range asked for")
+
+
+def http_date(value: str | None) -> float:
+    """The one form of a date that RFC 9110 has servers write."""
+    found = _DATE.fullmatch(value or "")
     try:
-        blobs = [
-            BlobInfo(
-                _text(item, "Key"),
-                int(_text(item, "Size")),
-                datetime.fromisoformat(_text(item, "LastModified")).timestamp(),
-            )
-            for item in root.findall("{*}Contents")
-        ]
+        if found is None or found[2] not in _MONTHS:
+            raise ValueError
+        day, year, hour, minute, second = (int(found[group]) for group in (1, 3, 4, 5, 6))
+        return datetime(year, _MONTHS.index(found[2]) + 1, day, hour, minute, second, tzinfo=UTC).timestamp()
     except ValueError:
-        raise NodeError("the node's listing is malformed") from None
+        raise NodeError("the node did not tell the time") from None
+
+
+def page(document: bytes, prefix: str, after: str, limit: int) -> Page:
+    """ListObjectsV2's answer. The next page starts after the last name, so no token of the node is needed.
+
+    Each name has the prefix and comes behind the one before it, the first behind `after`: so a listing ends.
+    """
+    root = _parse(document, "ListBucketResult")
+    blobs = [_listed(item) for item in root.findall("{*}Contents")]
+    before = after
+    for blob in blobs:
+        if not blob.name.startswith(prefix) or blob.name <= before:
+            raise NodeError("the node's listing has names that were not asked for, or not in their order")
+        before = blob.name
     more = (root.findtext("{*}IsTruncated") or "").strip() == "true"
-    return Page(blobs, blobs[-1].name if more and blobs else None)
+    if len(blobs) > limit or (more and not blobs):
+        raise NodeError(_MALFORMED)
+    return Page(blobs, before if more else None)
 
 
-def delete_errors(document: bytes) -> Mapping[str, str]:
-    """DeleteObjects' answer: the names that failed with the node's code; one that was not there did not fail."""
+def _listed(item: ElementTree.Element) -> BlobInfo:
+    name, modified = _text(item, "Key"), _text(item, "LastModified")
+    if len(name.encode()) > NAME_MAX or not _TIME.fullmatch(modified):
+        raise NodeError(_MALFORMED)
+    try:
+        return BlobInfo(name, size(_text(item, "Size")), datetime.fromisoformat(modified).timestamp())
+    except ValueError:
+        raise NodeError(_MALFORMED) from None
+
+
+def delete_errors(document: bytes, names: Collection[str]) -> Mapping[str, str]:
+    """DeleteObjects' answer: those of the names that failed with the node's code; one that was not there did not."""
     root = _parse(document, "DeleteResult")
-    errors = {_text(item, "Key"): item.findtext("{*}Code") or "Error" for item in root.findall("{*}Error")}
-    return {name: code for name, code in errors.items() if code != "NoSuchKey"}
+    errors = {_text(item, "Key"): item.findtext("{*}Code") or "" for item in root.findall("{*}Error")}
+    if not errors.keys() <= set(names):
+        raise NodeError("the node's answer is about names that it was not asked to delete")
+    return {name: code if _WORD.fullmatch(code) else "Error" for name, code in errors.items() if code != "NoSuchKey"}
 
 
 def bucket_configuration(region: str) -> bytes:
@@ -73,13 +124,20 @@ def bucket_configuration(region: str) -> bytes:
 def _parse(document: bytes, kind: str) -> ElementTree.Element:
     """A document whose root is `kind`: an <Error> that comes with 200 is a failure, not an empty answer.
 
-    Documents are bounded in size; one that declares types (the way to blow up a parser) is refused.
+    It is UTF-8, as S3 has it, and nothing else: in another encoding what is looked for here would not be seen. One that
+    declares types (the way to blow up a parser), or has more elements or attributes than any answer needs, is refused.
     """
-    if b"<!DOCTYPE" in document or b"<!ENTITY" in document:
-        raise NodeError("the node's answer declares a document type")
     try:
-        root = ElementTree.fromstring(document)  # noqa: S314
-    except ElementTree.ParseError:
+        text = document.decode()
+    except UnicodeDecodeError:
+        raise NodeError("the node's answer is not UTF-8") from None
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise NodeError("the node's answer declares a document type")
+    if text.count("<") + text.count("=") > MARKS_MAX:
+        raise NodeError("the node's answer has too many parts")
+    try:
+        root = ElementTree.fromstring(text)  # noqa: S314
+    except (ElementTree.ParseError, ValueError):
         raise NodeError("the node's answer is not XML") from None
     if root.tag.rpartition("}")[2] != kind:
         raise NodeError(f"the node's answer is no {kind}")
