@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 
 from common.blobstore.base import BlobStore, Deadline
+from common.blobstore.health import next_epoch
 from common.blobstore.watch import NOBODY, TRIAL, TRIAL_NAME, read_identity, write_identity
 from common.catalogue import base as catalogue
 from common.errors import BlobStoreError, Conflict, Unavailable
@@ -36,7 +37,7 @@ def accept(node: Node, store: BlobStore, rows: catalogue.Nodes, patience: float 
         store.create(deadline)
         store.put(TRIAL_NAME, TRIAL, deadline)
         changed = _doubt(node, rows, until)
-        epoch = max(node.epoch, present.epoch if present else 0) + 1
+        epoch = next_epoch(node.epoch, present)
         write_identity(store, rows.cluster(), node.id, epoch, Deadline(NODE_SECONDS))
     except BlobStoreError as error:
         raise Conflict(f"node {node.spec.name} cannot be taken in ({error.detail}); restart it and try again") from None

@@ -15,6 +15,7 @@ import json
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import TypeGuard
 
 from common.objects import NodeHealth
 
@@ -26,6 +27,9 @@ WRONG_AFTER = 2
 TRAFFIC_EVERY = 1.0
 TOGETHER = 1.0
 IDENTITY_MAX = 4096
+WORD_MAX = 128
+EPOCH_MAX = (1 << 63) - 1  # what the row holds
+AHEAD_MAX = 1_000_000  # a catalogue is put back from a backup of at most nineteen years: epochs are ten minutes apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +46,47 @@ class Identity:
 
     @staticmethod
     def decode(data: bytes) -> Identity | None:
-        """None if the bytes are no identity."""
+        """None if the bytes are no identity. They are a node's word: each part is of its own type and within bounds."""
         try:
-            value = json.loads(data)
-            found = Identity(str(value["cluster"]), str(value["node"]), str(value["generation"]), int(value["epoch"]))
-        except (ValueError, KeyError, TypeError):
+            value = json.loads(data.decode())
+        except (ValueError, RecursionError):  # not UTF-8, not JSON, a number or a nesting without end
             return None
-        return found
+        if not isinstance(value, dict):
+            return None
+        cluster, node, generation, epoch = (value.get(name) for name in ("cluster", "node", "generation", "epoch"))
+        if not (_is_word(cluster) and _is_word(node) and _is_word(generation) and _is_epoch(epoch)):
+            return None
+        return Identity(cluster, node, generation, epoch)
 
     def objection(self, seen: Identity | None) -> str | None:
-        """Why what was seen is not this node; None if it is. A newer epoch than ours is right."""
+        """Why what was seen is not this node; None if it is.
+
+        A newer epoch than ours is right (the catalogue was put back from a backup), unless no backup is as old as that:
+        a node must not raise its own row to where it can be raised no more.
+        """
         if seen is None:
             return "its identity is absent"
         if (seen.cluster, seen.node) != (self.cluster, self.node):
             return "it has the identity of another node"
         if seen.generation != self.generation:
             return "its identity is of another generation of the catalogue"
-        return "its identity is older than the catalogue's" if seen.epoch < self.epoch else None
+        if seen.epoch < self.epoch:
+            return "its identity is older than the catalogue's"
+        return "its identity is newer than any could be" if seen.epoch > self.epoch + AHEAD_MAX else None
+
+
+def next_epoch(ours: int, seen: Identity | None) -> int:
+    """One more than ours and than what the node says, if that can be believed."""
+    believed = seen.epoch if seen is not None and seen.epoch <= ours + AHEAD_MAX else 0
+    return min(EPOCH_MAX, max(ours, believed) + 1)
+
+
+def _is_word(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= WORD_MAX
+
+
+def _is_epoch(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value <= EPOCH_MAX
 
 
 class Verdict:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from dataclasses import replace
 
-from common.blobstore.health import Identity, Verdict, all_fail_together
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.blobstore.health import AHEAD_MAX, EPOCH_MAX, Identity, Verdict, all_fail_together, next_epoch
 from common.objects import NodeHealth
+from tests.unit.nodes.stage import ABSURD_EPOCHS
 
 UP, SUSPECT, DOWN, FOREIGN = NodeHealth.UP, NodeHealth.SUSPECT, NodeHealth.DOWN, NodeHealth.FOREIGN
 
@@ -145,6 +151,9 @@ OURS = Identity("cluster", "node", "generation", 3)
     [
         (OURS, True),
         (Identity("cluster", "node", "generation", 4), True),
+        (Identity("cluster", "node", "generation", 3 + AHEAD_MAX), True),
+        (Identity("cluster", "node", "generation", 4 + AHEAD_MAX), False),
+        (Identity("cluster", "node", "generation", EPOCH_MAX), False),
         (Identity("cluster", "node", "generation", 2), False),
         (Identity("cluster", "node", "another", 3), False),
         (Identity("cluster", "other", "generation", 3), False),
@@ -160,8 +169,53 @@ def test_an_identity_is_read_back_as_it_was_written() -> None:
     assert Identity.decode(OURS.encode()) == OURS
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"\xff", b"[]", b"3", b"null", b"{}", b'{"cluster":"a","node":"b","generation":"c","epoch":"x"}']
-)
+@pytest.mark.parametrize("data", [b"", b"\xff", b"[]", b"3", b"null", b"{}", b"[" * 4096, b'{"a":' * 800])
 def test_anything_else_is_no_identity(data: bytes) -> None:
     assert Identity.decode(data) is None
+
+
+@pytest.mark.parametrize("epoch", ABSURD_EPOCHS)
+def test_an_epoch_that_no_row_can_hold_is_no_identity(epoch: str) -> None:
+    data = f'{{"cluster":"cluster","node":"node","generation":"generation","epoch":{epoch}}}'
+    assert Identity.decode(data.encode()) is None
+
+
+@pytest.mark.parametrize("part", ["cluster", "node", "generation"])
+@pytest.mark.parametrize("value", ['""', '"' + "x" * 129 + '"', "3", "true", "null", '["x"]'])
+def test_a_part_that_is_no_short_text_is_no_identity(part: str, value: str) -> None:
+    parts = {"cluster": '"c"', "node": '"n"', "generation": '"g"', part: value}
+    text = ",".join(f'"{name}":{word}' for name, word in parts.items())
+    assert Identity.decode(f'{{{text},"epoch":1}}'.encode()) is None
+
+
+def test_an_identity_in_another_encoding_is_none() -> None:
+    assert Identity.decode(OURS.encode().decode().encode("utf-16")) is None
+
+
+@given(
+    st.binary(max_size=200)
+    | st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+        lambda inner: (
+            st.lists(inner) | st.dictionaries(st.sampled_from(["cluster", "node", "generation", "epoch"]), inner)
+        ),
+    ).map(lambda value: json.dumps(value).encode())
+)
+def test_whatever_lies_there_is_an_identity_within_bounds_or_none(data: bytes) -> None:
+    found = Identity.decode(data)
+    assert found is None or (0 <= found.epoch <= EPOCH_MAX and "" not in (found.cluster, found.node, found.generation))
+
+
+@pytest.mark.parametrize(
+    ("ours", "seen", "following"),
+    [
+        (3, None, 4),
+        (3, 9, 10),
+        (3, 2, 4),
+        (3, 3 + AHEAD_MAX, 4 + AHEAD_MAX),
+        (3, EPOCH_MAX, 4),
+        (EPOCH_MAX, None, EPOCH_MAX),
+    ],
+)
+def test_the_next_epoch_is_above_all_that_can_be_believed(ours: int, seen: int | None, following: int) -> None:
+    assert next_epoch(ours, None if seen is None else replace(OURS, epoch=seen)) == following

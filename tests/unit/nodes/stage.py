@@ -16,10 +16,17 @@ from common.objects import IDENTITY_NAME, Node, NodeHealth, NodeMode, NodeSpec
 from common.settings import Settings
 
 INTERVAL = 0.05
+# What a node may write in place of an epoch, as JSON.
+ABSURD_EPOCHS = [
+    str(1 << 63), "9" * 4000, "-1", "1.0", "1e400", "NaN", "Infinity", "true", '"1"', "null", "[1]", "[" * 4000, "{}"
+]  # fmt: skip
 
 
 class Rows:
-    """The part of the catalogue that `Nodes` uses, as two plain dicts. `away`: the database cannot be reached."""
+    """The part of the catalogue that `Nodes` uses, as two plain dicts. `away`: the database cannot be reached.
+
+    `broken`: a node whose every change the database's driver refuses, as for a value that it cannot hold.
+    """
 
     def __init__(self) -> None:
         self.rows: dict[str, Node] = {}
@@ -28,6 +35,7 @@ class Rows:
         self.away = False
         self.stored = 0
         self.doubted_since: list[float | None] = []
+        self.broken: str | None = None
 
     def add(self, name: str, **changes: object) -> str:
         spec = NodeSpec(name, f"http://{name}", "bucket", name)
@@ -58,11 +66,13 @@ class Rows:
         self._reach()
         if owner != self.holder:
             return False
+        self._take(*verdicts)
         self.verdicts |= verdicts
         return True
 
     def set_identity(self, node_id: str, identity: str, epoch: int) -> None:
         self._reach()
+        self._take(node_id)
         row = self.rows[node_id]
         self.rows[node_id] = replace(row, identity=identity, epoch=max(epoch, row.epoch))
 
@@ -71,6 +81,7 @@ class Rows:
 
     def set_writable(self, node_id: str, writable: bool) -> None:
         self._reach()
+        self._take(node_id)
         self.rows[node_id] = replace(self.rows[node_id], writable=writable)
 
     def end_pause(self, node_id: str, until: float) -> bool:
@@ -100,6 +111,10 @@ class Rows:
     def release(self, name: str, owner: str) -> None:
         if self.holder == owner:
             self.holder = ""
+
+    def _take(self, *node_ids: str) -> None:
+        if self.broken in node_ids:
+            raise OverflowError("Python int too large to convert to SQLite INTEGER")
 
     def _reach(self) -> None:
         if self.away:
