@@ -25,11 +25,21 @@ from prometheus_client import Gauge
 
 from common.acceptance import accept
 from common.blobstore.base import FIRST_BYTE_SECONDS, BlobStore
-from common.blobstore.health import WRONG_AFTER, all_fail_together
+from common.blobstore.guarded import as_node_error
+from common.blobstore.health import WRONG_AFTER, all_fail_together, next_epoch
 from common.blobstore.minio import open_store
 from common.blobstore.watch import FRESH_FOR, PROBE_SECONDS, Watch
 from common.catalogue import base as catalogue
-from common.errors import BovedaError, ConfigurationError, Conflict, NodeBusy, NoSuchNode
+from common.errors import (
+    BovedaError,
+    CatalogueUnavailable,
+    ConfigurationError,
+    Conflict,
+    NodeBusy,
+    NodeError,
+    NoSuchNode,
+    OutcomeUnknown,
+)
 from common.objects import Node, NodeHealth, NodeMode
 from common.placement import Candidate
 from common.settings import Settings
@@ -38,6 +48,7 @@ REFRESH_SECONDS = 2.0
 LEASE = "health"
 LEASE_SECONDS = 6.0
 EPOCH_SECONDS = 600.0
+DOUBT_SECONDS = 1.0  # of each refresh, for one node
 START_SECONDS = 2.0
 LOOK_AGAIN_SECONDS = 1.0
 SHOW_EVERY = 3  # refreshes between two writings of verdicts that did not change
@@ -54,6 +65,7 @@ SEEN = Gauge(
 SEEN_AS = {NodeHealth.UP: 2, NodeHealth.SUSPECT: 1}
 
 OpenStore = Callable[[Node], BlobStore]
+Shown = tuple[NodeHealth, float | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +270,9 @@ class Nodes:
                 watches[row.id] = watch
                 continue
             try:
-                watches[row.id] = Watch(row, cluster, self._open(row), self._changed, self._together)
-            except ConfigurationError as error:
+                with as_node_error(row.spec.name):
+                    watches[row.id] = Watch(row, cluster, self._open(row), self._changed, self._together)
+            except (ConfigurationError, NodeError) as error:
                 unusable[row.id] = replace(row, health=NodeHealth.DOWN, last_error=error.detail)
         gone = [watch for node_id, watch in self._watches.items() if watches.get(node_id) is not watch]
         fresh = [watch for node_id, watch in watches.items() if self._watches.get(node_id) is not watch]
@@ -313,15 +326,18 @@ class _Keeper:
     def flush(self, watches: Iterable[Watch]) -> None:
         """Findings of the probes and of traffic. Each is dropped once it is in the row."""
         for watch in watches:
-            row = watch.row
-            if row.identity == "new" and watch.seen_epoch is not None:
-                self._rows.set_identity(row.id, "known", watch.seen_epoch)
-            if watch.full:
-                self._rows.set_writable(row.id, False)
-                watch.row, watch.full = replace(watch.row, writable=False), False
-            elif watch.writes_again:
-                self._rows.set_writable(row.id, True)
-                watch.writes_again = False
+            _apart(watch.row, partial(self._flush, watch))
+
+    def _flush(self, watch: Watch) -> None:
+        row = watch.row
+        if row.identity == "new" and watch.seen_epoch is not None:
+            self._rows.set_identity(row.id, "known", watch.seen_epoch)
+        if watch.full:
+            self._rows.set_writable(row.id, False)
+            watch.row, watch.full = replace(watch.row, writable=False), False
+        elif watch.writes_again:
+            self._rows.set_writable(row.id, True)
+            watch.writes_again = False
 
     def keep(self, watches: Collection[Watch], unusable: Collection[Node]) -> None:
         """The lease holder's part."""
@@ -329,7 +345,7 @@ class _Keeper:
         for watch in watches:
             watch.try_writes = self._holds and not watch.row.writable
             if self._holds:
-                self._remember(watch)
+                _apart(watch.row, partial(self._remember, watch))
         if self._holds:
             self._write([*(watch.node() for watch in watches if watch.probed.is_set()), *unusable])
 
@@ -346,13 +362,14 @@ class _Keeper:
             self._rows.set_identity(row.id, "foreign", row.epoch)
         elif row.identity == "foreign" and watch.verdict.health is NodeHealth.UP:
             while self._rows.doubt(row.id, row.since - self._unnoticed):
-                pass
+                if time.monotonic() > now + DOUBT_SECONDS:
+                    return  # the others have their turn; the next refresh goes on from here
             self._rows.set_identity(row.id, "known", row.epoch)
         elif row.identity == "known" and watch.seen_epoch is not None and watch.seen_epoch > row.epoch:
             self._rows.set_identity(row.id, "known", watch.seen_epoch)
         elif row.identity == "known" and now >= self._raise_at.setdefault(row.id, now + EPOCH_SECONDS):
             self._raise_at[row.id] = now + EPOCH_SECONDS
-            watch.raise_to = row.epoch + 1
+            watch.raise_to = next_epoch(row.epoch, None)
         if row.mode is NodeMode.PAUSED and row.mode_until is not None and row.mode_until <= time.time():
             self._rows.end_pause(row.id, row.mode_until)
 
@@ -363,5 +380,30 @@ class _Keeper:
         if now == self._written and self._skipped < SHOW_EVERY:
             return
         verdicts = {node.id: (node.health, node.last_seen, node.last_error) for node in nodes}
-        if self._rows.write_health(verdicts, self._owner):
+        if self._write_all(verdicts, nodes):
             self._written, self._skipped = now, 0
+
+    def _write_all(self, verdicts: Mapping[str, Shown], nodes: Sequence[Node]) -> bool:
+        """In one transaction; if that fails for what one of them says, each in its own."""
+        try:
+            return self._rows.write_health(verdicts, self._owner)
+        except _EVERYBODYS:
+            raise
+        except Exception:  # the edge of one node, whichever it is
+            log.exception("nodes_health_unwritten")
+            for node in nodes:
+                _apart(node, partial(self._rows.write_health, {node.id: verdicts[node.id]}, self._owner))
+            return False
+
+
+_EVERYBODYS = (CatalogueUnavailable, OutcomeUnknown)
+
+
+def _apart(row: Node, work: Callable[[], object]) -> None:
+    """The bookkeeping of one node: what goes wrong in it is that node's. A catalogue that is away is everybody's."""
+    try:
+        work()
+    except _EVERYBODYS:
+        raise
+    except Exception:  # the edge of one node
+        log.exception("node_bookkeeping_failed", node=row.spec.name)

@@ -4,7 +4,8 @@
 2. the breaker: NodeBusy for a second after three NodeErrors in a row, then one call tries;
 3. the call, timed; a read counts as in flight until its answer is closed; how long its first byte took is remembered
    (`first_bytes`);
-4. evidence: a NodeError is told to `on_error`. A success is none here: a node that answers is not yet one that has the
+4. what the adapter raises that is no error of ours is told as a NodeError (`as_node_error`);
+5. evidence: a NodeError is told to `on_error`. A success is none here: a node that answers is not yet one that has the
    right bytes, so whoever authenticated them says so (`common.nodes.Nodes.authenticated`). A call that its caller cut
    is none either, and leaves the breaker as it was.
 """
@@ -14,16 +15,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TypeVar
 
+import structlog
 from prometheus_client import Counter, Histogram
 
 from common.blobstore.base import BlobInfo, BlobReader, BlobStore, Bytes, Deadline, Page
 from common.blobstore.firstbytes import FirstBytes
-from common.errors import BlobStoreError, CallCut, NodeBusy, NodeError, NodeReadOnly
+from common.errors import BlobStoreError, BovedaError, CallCut, NodeBusy, NodeError, NodeReadOnly
 
+LOG = structlog.get_logger(__name__)
 CALLS = Histogram(
     "boveda_node_call_seconds",
     "Time of calls to a node; of a streamed read until its answer begins",
@@ -36,6 +39,21 @@ OPENS_AFTER = 3
 OPEN_SECONDS = 1.0
 
 T = TypeVar("T")
+
+
+@contextmanager
+def as_node_error(node: str) -> Iterator[None]:
+    """The edge of one node: what goes wrong unforeseen in a call to it is its failure, so that others are asked.
+
+    No adapter should let it come to that, so it is logged with its trace.
+    """
+    try:
+        yield
+    except BovedaError:
+        raise
+    except Exception as error:
+        LOG.exception("node_call_unexpected", node=node)
+        raise NodeError(f"its answer could not be dealt with ({type(error).__name__})") from error
 
 
 class Breaker:
@@ -138,7 +156,8 @@ class GuardedStore:
         self._enter(deadline)
         started = time.perf_counter()
         try:
-            result = call()
+            with as_node_error(self._node):
+                result = call()
         except BlobStoreError as error:
             self._failed(error)
             raise
@@ -192,7 +211,8 @@ class _GuardedAnswer:
         guard._enter(self._deadline)
         started = time.monotonic()
         try:
-            self._reader = self._answer.__enter__()
+            with as_node_error(guard._node):
+                self._reader = self._answer.__enter__()
         except BaseException as error:
             guard._leave()
             if isinstance(error, BlobStoreError):
@@ -213,14 +233,16 @@ class _GuardedAnswer:
 
     def readinto(self, buffer: memoryview) -> None:
         try:
-            self._reader.readinto(buffer)
+            with as_node_error(self._guard._node):
+                self._reader.readinto(buffer)
         except BlobStoreError as error:
             self._guard._failed(error)
             raise
 
     def chunks(self, size: int) -> Iterator[bytes]:
         try:
-            yield from self._reader.chunks(size)
+            with as_node_error(self._guard._node):
+                yield from self._reader.chunks(size)
         except BlobStoreError as error:
             self._guard._failed(error)
             raise

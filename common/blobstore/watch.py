@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from common.blobstore.base import BlobStore, Deadline
-from common.blobstore.guarded import GuardedStore
+from common.blobstore.guarded import GuardedStore, as_node_error
 from common.blobstore.health import IDENTITY_MAX, Identity, Verdict
 from common.errors import BlobMissing, BlobStoreError, BucketMissing, NodeBusy, NodeError, NodeReadOnly
 from common.objects import IDENTITY_NAME, Node, NodeHealth
@@ -193,11 +193,12 @@ class Watch:
         raise NodeBusy(f"node {self.row.spec.name} did not show its identity in time")
 
     def _look(self, deadline: Deadline, initialise: bool) -> str | None:
-        """What speaks against the node's identity, None if it is right. Raises what the node raises."""
+        """What speaks against the node's identity, None if it is right. BlobStoreError, whatever goes wrong."""
         row, cluster = self.row, self.cluster
-        seen = read_identity(self.store, deadline)
-        if seen is None and initialise and row.identity == "new":
-            seen = write_identity(self.store, cluster, row.id, max(1, row.epoch), deadline, create=True)
+        with as_node_error(row.spec.name):
+            seen = read_identity(self.store, deadline)
+            if seen is None and initialise and row.identity == "new":
+                seen = write_identity(self.store, cluster, row.id, max(1, row.epoch), deadline, create=True)
         objection = Identity(cluster[0], row.id, cluster[1], row.epoch).objection(seen)
         if seen is not None and objection is None:
             self.seen_epoch = seen.epoch
@@ -206,18 +207,25 @@ class Watch:
     def _chores(self) -> None:
         """Writes of the lease's holder to a node that has just shown the right identity."""
         try:
-            if self.raise_to is not None:
-                epoch, self.raise_to = self.raise_to, None
-                if epoch > (self.seen_epoch or 0):  # else another holder of the lease was quicker
-                    write_identity(self.store, self.cluster, self.row.id, epoch, Deadline(PROBE_SECONDS))
-                    self.seen_epoch = epoch
-            if self.try_writes and time.monotonic() - self._tried_at > RETRY_WRITES:
-                self._tried_at = time.monotonic()
-                self.store.put(TRIAL_NAME, TRIAL, Deadline(PROBE_SECONDS))
-                self.writes_again = True
-                self._changed()
+            with as_node_error(self.row.spec.name):
+                self._write_epoch()
+                self._try_writing()
         except BlobStoreError as error:
             self.last_error = error.detail
+
+    def _write_epoch(self) -> None:
+        if self.raise_to is not None:
+            epoch, self.raise_to = self.raise_to, None
+            if epoch > (self.seen_epoch or 0):  # else another holder of the lease was quicker
+                write_identity(self.store, self.cluster, self.row.id, epoch, Deadline(PROBE_SECONDS))
+                self.seen_epoch = epoch
+
+    def _try_writing(self) -> None:
+        if self.try_writes and time.monotonic() - self._tried_at > RETRY_WRITES:
+            self._tried_at = time.monotonic()
+            self.store.put(TRIAL_NAME, TRIAL, Deadline(PROBE_SECONDS))
+            self.writes_again = True
+            self._changed()
 
     # -- evidence
 
