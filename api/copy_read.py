@@ -65,7 +65,7 @@ class CopyRead(Iterator[bytes]):
 
     def _at_once(self, store: BlobStore) -> Iterator[bytes]:
         blob = self._part.blob
-        data = memoryview(store.read(self._name, self.deadline))
+        data = memoryview(store.read(self._name, self.deadline, blob.cipher_length))
         if len(data) != blob.cipher_length:
             raise IntegrityError(f"the copy has {len(data)} bytes instead of {blob.cipher_length}")
         self._check_header(data[:OVERHEAD_HEADER])

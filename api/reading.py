@@ -24,7 +24,15 @@ from api.copy_read import CopyRead, Part
 from api.race import Race
 from api.source import Source
 from common.crypto.envelope import BlobOpener, span
-from common.errors import BlobMissing, BlobStoreError, CopiesUnreachable, IntegrityError, NodeError, ObjectDamaged
+from common.errors import (
+    BlobMissing,
+    BlobStoreError,
+    BlobTooLong,
+    CopiesUnreachable,
+    IntegrityError,
+    NodeError,
+    ObjectDamaged,
+)
 from common.objects import CopyState, StoredBlob
 
 
@@ -104,7 +112,7 @@ class BlobRead:
 
     def _leave(self, node_id: str, error: Exception) -> None:
         """This node is of no use for this chunk."""
-        looked = isinstance(error, BlobMissing | IntegrityError)
+        looked = isinstance(error, BlobMissing | BlobTooLong | IntegrityError)
         failed_at_it = isinstance(error, NodeError) and error.answered
         self._failures[node_id] = self._failures.get(node_id, 0) + 1
         self._tried[node_id] = looked or (failed_at_it and self._is(node_id, CopyState.SUSPECT))

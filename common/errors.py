@@ -205,6 +205,12 @@ class BlobMissing(BlobStoreError):
     kind = "missing"
 
 
+class BlobTooLong(BlobStoreError):
+    """The node has more bytes under the name than it may: evidence about the copy, like wrong bytes. None were read."""
+
+    kind = "wrong"
+
+
 class CallCut(BlobStoreError):
     """The caller ended the call, because it has what it wanted from elsewhere. Evidence about nothing."""
 

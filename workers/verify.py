@@ -6,7 +6,7 @@
    While there is none, damaged bytes stay in place and their rows are parked; when every wanted copy was looked at, the
    row is a dead letter `no-good-copy`.
 4. Wrong bytes are put under `quarantine/` on the same node as evidence, then overwritten with good ones. What cannot be
-   read or kept is logged and blocks nothing; a name that cannot be written is given up (`copy_writer`).
+   read or kept, or is too much, is logged and blocks nothing. A name that cannot be written is given up (`copy_writer`).
 5. The copy is read back; only then it is `stored` and verified.
 """
 
@@ -19,7 +19,7 @@ from typing import Final
 import structlog
 from prometheus_client import Counter
 
-from common.errors import BlobMissing, BlobStoreError, CopiesUnreachable, ObjectDamaged
+from common.errors import BlobMissing, BlobStoreError, BlobTooLong, CopiesUnreachable, ObjectDamaged
 from common.nodes import Nodes
 from common.objects import MIB, CopyState, quarantine_name
 from common.work import Claim, CopyAction
@@ -31,7 +31,7 @@ from workers.share import NodeShare
 from workers.sources import Sources
 
 LOG = structlog.get_logger(__name__)
-EVIDENCE_MAX: Final = 256 * MIB
+EVIDENCE_MAX: Final = 16 * MIB  # it is held in memory beside the good bytes; of a copy that grew more, the size is told
 REPAIRED = Counter("boveda_copies_repaired_total", "Bad copies made good in their place", ["node", "found"])
 
 
@@ -122,12 +122,11 @@ class Verify:
             store = self._nodes.store(claim.node_id)
             data: bytes | bytearray | None = found.data
             if data is None:
-                size = store.stat(name, self._claims.deadline(claim)).size
-                if size > EVIDENCE_MAX:
-                    LOG.error("evidence_too_large", blob=claim.blob.id, node=claim.node_id, size=size)
-                    return
-                data = store.read(name, self._claims.deadline(claim))
+                most = max(EVIDENCE_MAX, claim.blob.cipher_length)
+                data = store.read(name, self._claims.deadline(claim), most)
             store.put(quarantine_name(claim.blob.id, time.time()), data, self._claims.deadline(claim))
+        except BlobTooLong as error:
+            LOG.error("evidence_too_large", blob=claim.blob.id, node=claim.node_id, detail=error.detail)
         except BlobStoreError as error:
             LOG.error("evidence_not_kept", blob=claim.blob.id, node=claim.node_id, detail=error.detail)
 

@@ -23,6 +23,7 @@ from common.errors import BovedaError
 
 UPLOADS_MEANWHILE: Final = 40
 HEAL_SECONDS: Final = 180.0
+BLOB_MAX = 128 << 20  # bytes; no blob is longer
 LAG_SAMPLES: Final = 40
 
 # Seconds within which it should be so; a drill shows what it measured beside them.
@@ -230,7 +231,7 @@ class Drill:
 
     def _damage(self, client: Client, disk: BlobStore, key: str, name: str) -> float | None:
         """Seconds from the read that found it to right bytes; None, and all as before, if no read found it in 3 s."""
-        right = disk.read(name, Deadline(10))
+        right = disk.read(name, Deadline(10), BLOB_MAX)
         wrong = bytearray(right)
         wrong[self._chosen.randrange(len(wrong))] ^= 1 << self._chosen.randrange(8)
         disk.put(name, bytes(wrong), Deadline(10))
@@ -238,10 +239,10 @@ class Drill:
         while time.monotonic() - began < 3:
             if read(client, self._stage.path(key)) is None:
                 raise TooSlow(f"{key} is not there while a copy of it is damaged")
-            if disk.read(name, Deadline(10)) == right:
+            if disk.read(name, Deadline(10), BLOB_MAX) == right:
                 return time.monotonic() - began
             if any(copy["state"] != "stored" for copy in self._stage.copies(key)):
-                self._stage.wait(lambda: disk.read(name, Deadline(10)) == right, 60, "the right bytes")
+                self._stage.wait(lambda: disk.read(name, Deadline(10), BLOB_MAX) == right, 60, "the right bytes")
                 return time.monotonic() - began
         disk.put(name, right, Deadline(10))
         return None

@@ -4,6 +4,7 @@ Every call takes a `Deadline` that bounds the call as a whole, trickling answers
 `NodeTimeout` when it passes; `NodeError` on refused, reset, cut connections and 5xx; `NodeReadOnly` when the node is
 full or refuses writes; `NodeRefused` on a 4xx other than 404; `BucketMissing`, a kind of it, where the bucket is not
 there; `BlobMissing` where a blob is asked for that the node does not have; `CallCut` when the caller ended the call.
+A node is not believed: memory is taken for as many bytes as the caller allows, not for as many as an answer announces.
 No adapter retries or logs: the caller decides.
 All methods are safe across threads, not across forks; nothing connects before the first call.
 """
@@ -16,7 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.errors import CallCut, NodeTimeout
+from common.errors import BlobTooLong, CallCut, NodeTimeout
 
 Bytes = bytes | bytearray | memoryview
 
@@ -111,6 +112,12 @@ def background(size: int) -> Deadline:
     return Deadline(10 + size / (1 << 20))
 
 
+def check_length(size: int, limit: int) -> None:
+    """For adapters, before a whole blob is read: BlobTooLong."""
+    if size > limit:
+        raise BlobTooLong(f"the copy has {size} bytes, and may have {limit}")
+
+
 @dataclass(frozen=True, slots=True)
 class BlobInfo:
     """`size` in bytes; `modified` by the node's own clock, seconds since the epoch."""
@@ -129,7 +136,7 @@ class Page:
 
 
 class BlobReader(Protocol):
-    """An open answer. `size` is the number of bytes this answer has in all."""
+    """An open answer. `size` is the number of bytes this answer has in all, as the node says."""
 
     size: int
 
@@ -152,14 +159,14 @@ class BlobStore(Protocol):
     def get(
         self, name: str, deadline: Deadline, offset: int = 0, length: int | None = None
     ) -> AbstractContextManager[BlobReader]:
-        """Open a blob, or `length` bytes of it from `offset`; the connection is given back or closed on exit.
+        """Open a blob, or at most `length` bytes of it from `offset`; the connection is given back or closed on exit.
 
         A range that starts inside the blob and ends behind it is cut at its end; one that starts behind it raises
         BlobMissing (the copy is too short, so that part of it is missing). `length` is at least 1.
         """
 
-    def read(self, name: str, deadline: Deadline) -> bytes:
-        """The whole blob in memory."""
+    def read(self, name: str, deadline: Deadline, limit: int) -> bytes:
+        """The whole blob in memory. BlobTooLong, before any of it is read, if it has more than `limit` bytes."""
 
     def stat(self, name: str, deadline: Deadline) -> BlobInfo:
         """Size and time of a blob without its bytes."""

@@ -125,9 +125,9 @@ class GuardedStore:
     ) -> AbstractContextManager[BlobReader]:
         return _GuardedAnswer(self, self._store.get(name, deadline, offset, length), deadline)
 
-    def read(self, name: str, deadline: Deadline) -> bytes:
+    def read(self, name: str, deadline: Deadline, limit: int) -> bytes:
         started = time.monotonic()
-        data = self._call("read", deadline, lambda: self._store.read(name, deadline))
+        data = self._call("read", deadline, lambda: self._store.read(name, deadline, limit))
         self._began(deadline, started)
         return data
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from common.blobstore.base import BlobInfo, Bytes, Deadline, Page
+from common.blobstore.base import BlobInfo, Bytes, Deadline, Page, check_length
 from common.errors import BlobMissing, BucketMissing, NodeError, NodeReadOnly, NodeRefused
 
 
@@ -70,8 +70,9 @@ class MemoryStore:
         end = len(data) if length is None else offset + length
         yield MemoryReader(data[offset:end], self.faults.cut, deadline)
 
-    def read(self, name: str, deadline: Deadline) -> bytes:
+    def read(self, name: str, deadline: Deadline, limit: int) -> bytes:
         with self.get(name, deadline) as reader:
+            check_length(reader.size, limit)
             buffer = bytearray(reader.size)
             reader.readinto(memoryview(buffer))
             return bytes(buffer)

@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 from minio.credentials.credentials import Credentials
 
 from common.blobstore import s3
-from common.blobstore.base import BlobInfo, Bytes, Deadline, Page
+from common.blobstore.base import BlobInfo, Bytes, Deadline, Page, check_length
 from common.blobstore.credentials import read_credentials
 from common.blobstore.http import Answer, Transport
 from common.blobstore.presigned import Signer
@@ -61,9 +61,10 @@ class MinioStore:
                 s3.check_range(answer.headers.get("content-range", ""), offset, length, answer.size)
             yield answer
 
-    def read(self, name: str, deadline: Deadline) -> bytes:
+    def read(self, name: str, deadline: Deadline, limit: int) -> bytes:
         with self.get(name, deadline) as reader:
-            return reader.body(reader.size)
+            check_length(reader.size, limit)
+            return reader.body(limit)
 
     def stat(self, name: str, deadline: Deadline) -> BlobInfo:
         try:

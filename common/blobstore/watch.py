@@ -21,7 +21,7 @@ from dataclasses import replace
 from common.blobstore.base import BlobStore, Deadline
 from common.blobstore.guarded import GuardedStore, as_node_error
 from common.blobstore.health import IDENTITY_MAX, Identity, Verdict
-from common.errors import BlobMissing, BlobStoreError, BucketMissing, NodeBusy, NodeError, NodeReadOnly
+from common.errors import BlobMissing, BlobStoreError, BlobTooLong, BucketMissing, NodeBusy, NodeError, NodeReadOnly
 from common.objects import IDENTITY_NAME, Node, NodeHealth
 
 PROBE_SECONDS = 1.0
@@ -251,10 +251,9 @@ class Watch:
 def read_identity(store: BlobStore, deadline: Deadline) -> Identity | None:
     """The node's identity; None where there is none. Something that is not one reads as nobody's."""
     try:
-        with store.get(IDENTITY_NAME, deadline) as reader:
-            if reader.size > IDENTITY_MAX:
-                return NOBODY
-            return Identity.decode(b"".join(reader.chunks(IDENTITY_MAX))) or NOBODY
+        return Identity.decode(store.read(IDENTITY_NAME, deadline, IDENTITY_MAX)) or NOBODY
+    except BlobTooLong:
+        return NOBODY
     except (BlobMissing, BucketMissing):
         return None
 

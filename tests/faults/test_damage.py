@@ -13,6 +13,7 @@ import pytest
 from common.objects import MIB
 from tests.cluster import Cluster, running_cluster, wait
 from tests.nodes import DirectNode
+from workers.verify import EVIDENCE_MAX
 
 NAMES = ("node1", "node2", "node3")
 
@@ -87,6 +88,22 @@ def test_wrong_bytes_that_nobody_reads_are_replaced_and_kept_as_evidence(
     assert [evidence(nodes[other], name) for other in ("node1", "node3")] == [[], []]
     wait(lambda: state(cluster, key, "node2") == "stored", 10, "the row says so")
     assert cluster.get(key).data == body
+
+
+def test_a_copy_that_grew_beyond_what_is_kept_is_read_around_and_replaced(
+    cluster: Cluster, nodes: Mapping[str, DirectNode]
+) -> None:
+    body, name = stored(cluster, "grown")
+    before = nodes["node2"].read(name)
+    assert before is not None
+    cluster.act("stop", "scrub")
+    for node in ("node1", "node2"):
+        nodes[node].write(name, before + bytes(EVIDENCE_MAX))
+    assert [cluster.get("grown").data for _ in range(24)] == [body] * 24
+    cluster.act("start", "scrub")
+    wait_whole(nodes, name, before)
+    assert [evidence(node, name) for node in nodes.values()] == [[], [], []]
+    wait(lambda: {state(cluster, "grown", node) for node in NAMES} == {"stored"}, 10, "the rows say so")
 
 
 def test_another_blob_s_bytes_are_wrong_bytes(cluster: Cluster, nodes: Mapping[str, DirectNode]) -> None:

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from common.blobstore.base import BlobStore, Deadline, background
-from common.errors import BlobMissing, CallCut, NodeTimeout
+from common.errors import BlobMissing, BlobTooLong, CallCut, NodeTimeout
 from common.objects import blob_name, new_id
 
 MIB = 1024 * 1024
+LIMIT = 16 * MIB  # bytes that a read may give
 
 
 def soon() -> Deadline:
@@ -31,26 +32,34 @@ class BlobStoreContract:
     def test_a_blob_is_read_back_as_it_was_put(self, store: BlobStore, size: int) -> None:
         name, data = fresh(), bytes(range(251)) * (size // 251 + 1)
         store.put(name, data[:size], soon())
-        assert store.read(name, soon()) == data[:size]
+        assert store.read(name, soon(), LIMIT) == data[:size]
         assert store.stat(name, soon()).size == size
+
+    def test_a_blob_longer_than_it_may_be_is_not_read(self, store: BlobStore) -> None:
+        name, data = fresh(), bytes(300 * 1024)
+        store.put(name, data, soon())
+        assert store.read(name, soon(), len(data)) == data
+        with pytest.raises(BlobTooLong, match="307200"):
+            store.read(name, soon(), len(data) - 1)
+        assert store.read(name, soon(), LIMIT) == data
 
     @pytest.mark.parametrize("wrap", [bytearray, memoryview])
     def test_any_buffer_can_be_put(self, store: BlobStore, wrap: type) -> None:
         name = fresh()
         store.put(name, wrap(b"seven b"), soon())
-        assert store.read(name, soon()) == b"seven b"
+        assert store.read(name, soon(), LIMIT) == b"seven b"
 
     def test_a_put_replaces_what_was_there(self, store: BlobStore) -> None:
         name = fresh()
         for data in (b"first", b"the second, longer", b"3"):
             store.put(name, data, soon())
-            assert store.read(name, soon()) == data
+            assert store.read(name, soon(), LIMIT) == data
 
     def test_putting_the_same_again_changes_nothing(self, store: BlobStore) -> None:
         name = fresh()
         for _ in range(2):
             store.put(name, b"same", soon())
-        assert store.read(name, soon()) == b"same"
+        assert store.read(name, soon(), LIMIT) == b"same"
         assert [blob.size for blob in store.list(name, soon()).blobs] == [4]
 
     @pytest.mark.parametrize(
@@ -109,11 +118,11 @@ class BlobStoreContract:
         for _ in range(5):
             with store.get(first, soon()) as reader:
                 reader.readinto(memoryview(bytearray(10)))
-            assert store.read(second, soon()) == b"b" * 1000
+            assert store.read(second, soon(), LIMIT) == b"b" * 1000
 
     def test_what_was_never_put_is_missing(self, store: BlobStore) -> None:
         with pytest.raises(BlobMissing):
-            store.read(fresh(), soon())
+            store.read(fresh(), soon(), LIMIT)
         with pytest.raises(BlobMissing):
             store.stat(fresh(), soon())
         with pytest.raises(BlobMissing), store.get(fresh(), soon(), 5, 5):
@@ -125,14 +134,14 @@ class BlobStoreContract:
         for _ in range(2):
             store.delete(name, soon())
             with pytest.raises(BlobMissing):
-                store.read(name, soon())
+                store.read(name, soon(), LIMIT)
 
     def test_many_are_deleted_in_one_call_and_absent_ones_are_no_failure(self, store: BlobStore) -> None:
         names = [fresh() for _ in range(5)]
         for name in names[:3]:
             store.put(name, b"x", soon())
         assert store.delete_many(names[1:], soon()) == {}
-        assert store.read(names[0], soon()) == b"x"
+        assert store.read(names[0], soon(), LIMIT) == b"x"
         for name in names[1:3]:
             with pytest.raises(BlobMissing):
                 store.stat(name, soon())
@@ -180,7 +189,7 @@ class BlobStoreContract:
         name = fresh()
         store.put(name, b"kept", soon())
         store.create(soon())
-        assert store.read(name, soon()) == b"kept"
+        assert store.read(name, soon(), LIMIT) == b"kept"
 
     def test_a_deadline_that_is_over_stops_every_call(self, store: BlobStore) -> None:
         name = fresh()
@@ -188,7 +197,7 @@ class BlobStoreContract:
         over = Deadline(0)
         calls: list[Callable[[], object]] = [
             lambda: store.put(name, b"y", over),
-            lambda: store.read(name, over),
+            lambda: store.read(name, over, LIMIT),
             lambda: store.stat(name, over),
             lambda: store.delete(name, over),
             lambda: store.delete_many([name], over),
@@ -198,7 +207,7 @@ class BlobStoreContract:
         for call in calls:
             with pytest.raises(NodeTimeout):
                 call()
-        assert store.read(name, soon()) == b"x"
+        assert store.read(name, soon(), LIMIT) == b"x"
 
     def test_a_call_that_was_cut_ends_so_and_leaves_the_store_usable(self, store: BlobStore) -> None:
         name = fresh()
@@ -206,10 +215,10 @@ class BlobStoreContract:
         cut = soon()
         cut.cut()
         with pytest.raises(CallCut):
-            store.read(name, cut)
+            store.read(name, cut, LIMIT)
         with pytest.raises(CallCut), store.get(name, cut):
             pass
-        assert store.read(name, soon()) == b"x"
+        assert store.read(name, soon(), LIMIT) == b"x"
 
     def test_when_an_answer_began_is_noted_and_nothing_is_late_before_its_time(self, store: BlobStore) -> None:
         name = fresh()
@@ -218,7 +227,7 @@ class BlobStoreContract:
         deadline = soon()
         deadline.when_late(5, lambda: late.append(1))
         before = time.monotonic()
-        assert store.read(name, deadline) == b"x"
+        assert store.read(name, deadline, LIMIT) == b"x"
         assert deadline.began_at is not None
         assert (before <= deadline.began_at <= time.monotonic(), late) == (True, [])
 
@@ -227,7 +236,7 @@ class BlobStoreContract:
             for turn in range(6):
                 name, data = fresh(), f"{number}/{turn}".encode() * 5000
                 store.put(name, data, soon())
-                assert store.read(name, soon()) == data
+                assert store.read(name, soon(), LIMIT) == data
                 with store.get(name, soon(), 3, 7) as reader:
                     assert b"".join(reader.chunks(100)) == data[3:10]
                 store.delete(name, soon())
@@ -239,4 +248,4 @@ class BlobStoreContract:
         name = fresh()
         store.put(name, b"x", soon())
         store.close()
-        assert store.read(name, soon()) == b"x"
+        assert store.read(name, soon(), LIMIT) == b"x"

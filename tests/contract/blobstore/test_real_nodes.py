@@ -15,11 +15,12 @@ from tests.conftest import NodeFactory
 from tests.servers import RealNode, wait_until
 
 SOON = 10.0
+LIMIT = 16 << 20  # bytes that a read may give
 
 CALLS: dict[str, Callable[[BlobStore], object]] = {
     "put": lambda store: store.put("blobs/00/x", b"data", Deadline(SOON)),
     "large put": lambda store: store.put("blobs/00/x", bytes(8 << 20), Deadline(SOON)),
-    "read": lambda store: store.read("blobs/00/x", Deadline(SOON)),
+    "read": lambda store: store.read("blobs/00/x", Deadline(SOON), LIMIT),
     "stat": lambda store: store.stat("blobs/00/x", Deadline(SOON)),
     "delete": lambda store: store.delete("blobs/00/x", Deadline(SOON)),
     "delete many": lambda store: store.delete_many(["blobs/00/x"], Deadline(SOON)),
@@ -73,10 +74,10 @@ def test_a_killed_node_fails_at_once_and_a_restarted_one_is_used_again(own: tupl
     node.kill()
     started = time.monotonic()
     with pytest.raises(NodeError):
-        store.read("blobs/00/x", Deadline(SOON))
+        store.read("blobs/00/x", Deadline(SOON), LIMIT)
     assert time.monotonic() - started < 1
     node.start()
-    assert store.read("blobs/00/x", Deadline(SOON)) == b"data"
+    assert store.read("blobs/00/x", Deadline(SOON), LIMIT) == b"data"
 
 
 def test_connections_that_a_restart_left_stale_are_replaced_without_an_error(own: tuple[RealNode, MinioStore]) -> None:
@@ -84,7 +85,7 @@ def test_connections_that_a_restart_left_stale_are_replaced_without_an_error(own
     node.stop()
     node.start()
     store.put("blobs/00/y", b"after", Deadline(SOON))
-    assert store.read("blobs/00/y", Deadline(SOON)) == b"after"
+    assert store.read("blobs/00/y", Deadline(SOON), LIMIT) == b"after"
 
 
 def test_a_hung_node_costs_its_deadline_and_no_more(own: tuple[RealNode, MinioStore]) -> None:
@@ -109,19 +110,19 @@ def test_a_wiped_node_has_no_bucket_until_it_is_made_again(own: tuple[RealNode, 
         store.put("blobs/00/x", b"data", Deadline(SOON))
     wait_until(lambda: _makes(store), what="the bucket is made")
     store.put("blobs/00/x", b"anew", Deadline(SOON))
-    assert store.read("blobs/00/x", Deadline(SOON)) == b"anew"
+    assert store.read("blobs/00/x", Deadline(SOON), LIMIT) == b"anew"
 
 
 def _reads(store: MinioStore) -> bool:
     try:
-        return store.read("blobs/00/x", Deadline(SOON)) == b"data"
+        return store.read("blobs/00/x", Deadline(SOON), LIMIT) == b"data"
     except NodeError:
         return False
 
 
 def _says(store: MinioStore, error: type[BlobStoreError]) -> bool:
     try:
-        store.read("blobs/00/x", Deadline(SOON))
+        store.read("blobs/00/x", Deadline(SOON), LIMIT)
     except error:
         return True
     except NodeError:

@@ -20,7 +20,7 @@ app = world.app
 def damage() -> Response:
     """Change the last byte of every blob on every node."""
     for store, name in world.nodes.blobs():
-        data = bytearray(store.read(name, background(0)))
+        data = bytearray(store.read(name, background(0), 16 << 20))
         data[-1] ^= 1
         store.put(name, data, background(0))
     return Response(status=204)

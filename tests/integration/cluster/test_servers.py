@@ -24,9 +24,9 @@ def test_a_killed_node_keeps_its_blobs_and_its_address(node_factory: NodeFactory
     store.put("blobs/00/x", b"sealed", Deadline(5))
     node.kill()
     with pytest.raises(NodeError):
-        store.read("blobs/00/x", Deadline(1))
+        store.read("blobs/00/x", Deadline(1), 16 << 20)
     node.start()
-    assert store.read("blobs/00/x", Deadline(5)) == b"sealed"
+    assert store.read("blobs/00/x", Deadline(5), 16 << 20) == b"sealed"
     store.close()
 
 

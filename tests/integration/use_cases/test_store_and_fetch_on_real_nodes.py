@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from cli.cluster.servers import NodeKind
 from common.blobstore.base import Deadline
 from common.errors import CopiesUnreachable, NodeBusy, NotEnoughNodes, ObjectDamaged
 from common.objects import MIB, NodeHealth, blob_name
@@ -72,7 +74,7 @@ def test_copies_removed_cut_and_changed_on_the_nodes_are_found_and_passed_over(p
     process.put(data, 3)
     name = blob_name(process.catalogue.objects.find(BUCKET, "k").blobs[0].blob.id)
     one, two, three = (process.real[f"node{i}"].store() for i in (1, 2, 3))
-    sealed = one.read(name, Deadline(5))
+    sealed = one.read(name, Deadline(5), 16 * MIB)
     wrong = bytearray(sealed)
     wrong[2 * MIB + 500] ^= 4
     one.delete(name, Deadline(5))
@@ -103,3 +105,31 @@ def test_with_every_node_gone_it_is_unavailable_and_readable_again_when_one_is_b
 
 def health(process: Gateway, name: str) -> NodeHealth:
     return next(node.health for node in process.nodes.all().values() if node.spec.name == name)
+
+
+@pytest.fixture(params=["minio", "seaweedfs"])
+def of_one_kind(request: pytest.FixtureRequest, tmp_path: Path, node_factory: NodeFactory) -> Iterator[Gateway]:
+    kind: NodeKind = request.param
+    process = Gateway(tmp_path, [node_factory(name, kind) for name in ("node1", "node2", "node3")])
+    yield process
+    process.close()
+
+
+def test_a_copy_that_grew_takes_no_memory_is_passed_over_and_is_suspect(of_one_kind: Gateway) -> None:
+    process, data = of_one_kind, os.urandom(3000)
+    process.put(data, 3)
+    name = blob_name(process.catalogue.objects.find(BUCKET, "k").blobs[0].blob.id)
+    stores = [node.store() for node in process.real.values()]
+    sealed = stores[0].read(name, Deadline(5), MIB)
+    grown = sealed + bytes(64 * MIB)
+    for store in stores[:2]:
+        store.put(name, grown, Deadline(20))
+    tracemalloc.start()
+    assert process.get() == data
+    stores[2].put(name, grown, Deadline(20))
+    with pytest.raises(ObjectDamaged):
+        process.open()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * MIB
+    assert process.states() == {"node1": {"suspect"}, "node2": {"suspect"}, "node3": {"suspect"}}

@@ -148,7 +148,7 @@ class Plant:
         found: list[bytes | None] = []
         for store in self.stores:
             try:
-                found.append(store.read(blob_name(blob_id), Deadline(10)))
+                found.append(store.read(blob_name(blob_id), Deadline(10), 16 << 20))
             except BlobMissing:
                 found.append(None)
         return found

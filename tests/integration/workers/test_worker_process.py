@@ -39,7 +39,7 @@ def test_copies_are_made_repaired_and_deleted_by_a_worker(plant: Plant) -> None:
     assert report["before"] == {"good": 2, "missing": 0, "damaged": 1, "unreachable": 0}
     assert report["after"] == {"good": 3, "missing": 0, "damaged": 0, "unreachable": 0}
     (evidence,) = plant.stores[1].list("quarantine/", Deadline(5)).blobs
-    assert plant.stores[1].read(evidence.name, Deadline(5)) == b"rot"
+    assert plant.stores[1].read(evidence.name, Deadline(5), 16 << 20) == b"rot"
 
     plant.catalogue.objects.delete(BUCKET, "a", Preconditions())
     for _ in range(2):  # one sweep dooms the copies, and enqueues them

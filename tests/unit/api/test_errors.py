@@ -68,7 +68,7 @@ def test_copy_that_cannot_be_asked_answers_503_never_404(api: ApiWorld) -> None:
 def test_object_whose_copies_are_all_wrong_answers_502(api: ApiWorld) -> None:
     api.client.put(PATH, data=DATA, headers={"X-Write-Copies": "3"})
     for store, name in api.nodes.blobs():
-        store.put(name, bytes(len(store.read(name, background(0)))), background(0))
+        store.put(name, bytes(len(store.read(name, background(0), 16 * MIB))), background(0))
     problem(api.client.get(PATH), 502, "object-damaged")
 
 

@@ -12,10 +12,13 @@ import pytest
 import api.buffers
 from api.buffers import BufferPool
 from common.blobstore.base import Bytes, Deadline
+from common.blobstore.minio import MinioStore
 from common.crypto.envelope import cipher_length
 from common.errors import BovedaError, Unavailable
-from common.objects import Headers
+from common.jobs.base import TaskName
+from common.objects import Headers, NodeSpec
 from tests.unit.api_use_cases.world import MIB, BytesBody, World, content
+from tests.unit.blobstore.rawserver import always, serving
 
 BLOB = 4 * MIB
 
@@ -83,6 +86,30 @@ def test_a_read_of_many_blobs_holds_a_chunk_or_two(make_world: Callable[..., Wor
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 6 * MIB
+
+
+@pytest.mark.parametrize("length", [400_000_000, 999_999_999_999_999])
+@pytest.mark.parametrize("size", [3000, 3 * MIB])
+def test_a_node_that_announces_what_no_copy_has_takes_no_memory_and_another_is_read(
+    world: World, length: int, size: int
+) -> None:
+    """A small blob is read whole, so its copy is blamed; an answer longer than the range asked for is the node's."""
+    world.put(content(size), write_copies=3)
+    first = min(world.nodes.stores)  # it is asked first
+    own = world.nodes.stores[first]
+    head = f"HTTP/1.1 200 OK\r\nContent-Range: bytes 0-{length - 1}/{length}\r\nContent-Length: {length}\r\n\r\n"
+    with serving(always(head.encode() + bytes(1000))) as server:
+        lying = MinioStore(NodeSpec("n", server.endpoint, "bucket", "n"), "access", "secret")
+        world.nodes.stores[first] = lying  # type: ignore[assignment]
+        tracemalloc.start()
+        assert world.get() == content(size)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    world.nodes.stores[first] = own
+    assert peak < 3 * size + 4 * MIB
+    blamed = {node_id for node_id, states in world.states().items() if "suspect" in states}
+    assert blamed == ({first} if size < MIB else set())
+    assert (TaskName.VERIFY in world.queue.ids) == bool(blamed)
 
 
 def test_a_body_is_stored_with_one_buffer_when_no_second_is_free(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,7 @@ from common.blobstore.minio import MinioStore
 from common.errors import (
     BlobMissing,
     BlobStoreError,
+    BlobTooLong,
     BucketMissing,
     CallCut,
     NodeError,
@@ -25,6 +27,7 @@ from common.objects import NodeSpec
 from tests.unit.blobstore.rawserver import Script, always, answer, request, serving
 
 SLACK = 0.5  # for a busy machine
+LIMIT = 16 << 20  # bytes that a read may give
 
 
 def store(endpoint: str) -> MinioStore:
@@ -57,13 +60,15 @@ def no_reader(sock: socket.socket, _number: int) -> None:
 @pytest.mark.parametrize(
     ("script", "call"),
     [
-        pytest.param(hang, lambda s, d: s.read("x", d), id="hung, read"),
+        pytest.param(hang, lambda s, d: s.read("x", d, LIMIT), id="hung, read"),
         pytest.param(hang, lambda s, d: s.put("x", b"data", d), id="hung, put"),
         pytest.param(no_reader, lambda s, d: s.put("x", bytes(16 << 20), d), id="takes no data"),
-        pytest.param(trickle(b""), lambda s, d: s.read("x", d), id="trickles a status line"),
-        pytest.param(trickle(b"HTTP/1.1 200 OK\r\n"), lambda s, d: s.read("x", d), id="trickles a header"),
+        pytest.param(trickle(b""), lambda s, d: s.read("x", d, LIMIT), id="trickles a status line"),
+        pytest.param(trickle(b"HTTP/1.1 200 OK\r\n"), lambda s, d: s.read("x", d, LIMIT), id="trickles a header"),
         pytest.param(
-            trickle(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"), lambda s, d: s.read("x", d), id="trickles"
+            trickle(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"),
+            lambda s, d: s.read("x", d, LIMIT),
+            id="trickles",
         ),
         pytest.param(
             trickle(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n"),
@@ -72,7 +77,7 @@ def no_reader(sock: socket.socket, _number: int) -> None:
         ),
         pytest.param(
             trickle(b"HTTP/1.1 403 No\r\nContent-Length: 100000\r\n\r\n"),
-            lambda s, d: s.read("x", d),
+            lambda s, d: s.read("x", d, LIMIT),
             id="slow refusal",
         ),
     ],
@@ -89,7 +94,7 @@ def test_the_first_byte_has_a_limit_of_its_own_for_reads() -> None:
     with serving(hang) as server:
         started = time.monotonic()
         with pytest.raises(NodeTimeout):
-            store(server.endpoint).read("x", Deadline(5, first_byte=0.2))
+            store(server.endpoint).read("x", Deadline(5, first_byte=0.2), LIMIT)
         assert time.monotonic() - started < 0.2 + SLACK
 
 
@@ -104,7 +109,7 @@ def test_a_late_first_byte_is_told_once_and_the_call_goes_on() -> None:
         started = time.monotonic()
         deadline = Deadline(5)
         deadline.when_late(0.1, lambda: told.append(time.monotonic() - started))
-        assert store(server.endpoint).read("x", deadline) == b"data"
+        assert store(server.endpoint).read("x", deadline, LIMIT) == b"data"
     assert len(told) == 1
     assert 0.1 <= told[0] < 0.3
 
@@ -122,7 +127,7 @@ def test_a_call_is_cut_by_another_thread_whether_its_answer_has_begun_or_not(hea
         started = time.monotonic()
         threading.Timer(0.1, deadline.cut).start()
         with pytest.raises(CallCut):
-            store(server.endpoint).read("x", deadline)
+            store(server.endpoint).read("x", deadline, LIMIT)
         assert 0.1 <= time.monotonic() - started < 0.1 + SLACK
 
 
@@ -154,7 +159,7 @@ def test_a_refused_connection_is_the_nodes_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(NodeError, match="Connection refused") as caught:
-        store(endpoint).read("x", Deadline(1))
+        store(endpoint).read("x", Deadline(1), LIMIT)
     assert not isinstance(caught.value, NodeTimeout)
 
 
@@ -169,7 +174,7 @@ def test_an_address_that_answers_nothing_is_left_after_half_a_second() -> None:
             sock.connect_ex(listener.getsockname())
         started = time.monotonic()
         with pytest.raises(NodeTimeout):
-            store(f"http://127.0.0.1:{listener.getsockname()[1]}").read("x", Deadline(5))
+            store(f"http://127.0.0.1:{listener.getsockname()[1]}").read("x", Deadline(5), LIMIT)
         assert time.monotonic() - started < 0.5 + SLACK
         for sock in fill:
             sock.close()
@@ -195,8 +200,20 @@ def test_a_read_that_is_cut_or_malformed_is_the_nodes_failure(reply: bytes) -> N
         sock.sendall(reply)
 
     with serving(script) as server, pytest.raises(NodeError) as caught:
-        store(server.endpoint).read("x", Deadline(3))
+        store(server.endpoint).read("x", Deadline(3), LIMIT)
     assert not isinstance(caught.value, NodeTimeout)
+
+
+@pytest.mark.parametrize("length", [LIMIT + 1, 400_000_000, 999_999_999_999_999])
+def test_a_copy_that_is_announced_longer_than_it_may_be_takes_no_memory_and_is_the_copys_failure(length: int) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode()
+    with serving(always(head + bytes(1000))) as server:
+        tracemalloc.start()
+        with pytest.raises(BlobTooLong, match=str(length)):
+            store(server.endpoint).read("x", Deadline(3), LIMIT)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 @pytest.mark.parametrize(
@@ -257,7 +274,7 @@ def test_a_chunked_listing_is_read() -> None:
 def test_each_status_has_its_error(status: int, code: str, error: type[BlobStoreError]) -> None:
     body = f"<Error><Code>{code}</Code><Message>secret words of the node</Message></Error>".encode()
     with serving(always(answer(body, f"{status} Words"))) as server, pytest.raises(BlobStoreError) as caught:
-        store(server.endpoint).read("x", Deadline(3))
+        store(server.endpoint).read("x", Deadline(3), LIMIT)
     assert type(caught.value) is error
     assert "secret" not in caught.value.detail
 
@@ -276,7 +293,7 @@ def test_writes_that_are_denied_are_told_as_read_only_and_reads_as_refused() -> 
         with pytest.raises(NodeReadOnly):
             node.put("x", b"data", Deadline(3))
         with pytest.raises(NodeRefused):
-            node.read("x", Deadline(3))
+            node.read("x", Deadline(3), LIMIT)
 
 
 def test_a_refusal_before_the_whole_body_was_taken_is_told_as_one() -> None:
@@ -295,7 +312,7 @@ def test_a_connection_is_used_again_after_answers_read_to_their_end() -> None:
     with serving(always(answer(b"data"))) as server:
         node = store(server.endpoint)
         for _ in range(5):
-            assert node.read("x", Deadline(3)) == b"data"
+            assert node.read("x", Deadline(3), LIMIT) == b"data"
         node.put("x", b"data", Deadline(3))
         assert server.connections == 1
 
@@ -305,7 +322,7 @@ def test_a_connection_is_not_used_again_when_the_answer_was_left() -> None:
         node = store(server.endpoint)
         with node.get("x", Deadline(3)) as reader:
             reader.readinto(memoryview(bytearray(5)))
-        assert node.read("x", Deadline(3)) == b"data" * 1000
+        assert node.read("x", Deadline(3), LIMIT) == b"data" * 1000
         assert server.connections == 2
 
 
@@ -314,7 +331,7 @@ def test_a_connection_is_not_used_again_when_the_node_says_so(header: str) -> No
     with serving(always(answer(b"data", headers=header))) as server:
         node = store(server.endpoint)
         for _ in range(2):
-            node.read("x", Deadline(3))
+            node.read("x", Deadline(3), LIMIT)
         assert server.connections == 2
 
 
@@ -326,11 +343,13 @@ def test_bytes_behind_an_answer_are_never_taken_for_the_next_one() -> None:
 
     with serving(script) as server:
         node = store(server.endpoint)
-        assert node.read("x", Deadline(3)) == b"first"
-        assert node.read("x", Deadline(3)) == b"good"
+        assert node.read("x", Deadline(3), LIMIT) == b"first"
+        assert node.read("x", Deadline(3), LIMIT) == b"good"
 
 
-@pytest.mark.parametrize("call", [lambda s: s.read("x", Deadline(3)), lambda s: s.put("x", b"data", Deadline(3))])
+@pytest.mark.parametrize(
+    "call", [lambda s: s.read("x", Deadline(3), LIMIT), lambda s: s.put("x", b"data", Deadline(3))]
+)
 def test_a_stale_connection_is_replaced_once(call: Callable[[MinioStore], object]) -> None:
     """The node closes an idle connection at the moment at which it is used again."""
 
@@ -342,7 +361,7 @@ def test_a_stale_connection_is_replaced_once(call: Callable[[MinioStore], object
 
     with serving(script) as server:
         node = store(server.endpoint)
-        node.read("x", Deadline(3))
+        node.read("x", Deadline(3), LIMIT)
         call(node)
         assert server.connections == 2
 
@@ -350,13 +369,13 @@ def test_a_stale_connection_is_replaced_once(call: Callable[[MinioStore], object
 def test_a_fresh_connection_that_ends_without_an_answer_is_not_tried_again() -> None:
     with serving(lambda sock, _number: (request(sock), None)[1]) as server:
         with pytest.raises(NodeError):
-            store(server.endpoint).read("x", Deadline(3))
+            store(server.endpoint).read("x", Deadline(3), LIMIT)
         assert server.connections == 1
 
 
 def test_interim_answers_are_passed_over() -> None:
     with serving(always(b"HTTP/1.1 100 Continue\r\n\r\n" + answer(b"data"))) as server:
-        assert store(server.endpoint).read("x", Deadline(3)) == b"data"
+        assert store(server.endpoint).read("x", Deadline(3), LIMIT) == b"data"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from common.blobstore.memory import MemoryStore
 from common.errors import BlobMissing, CallCut, NodeBusy, NodeError, NodeReadOnly, NodeRefused, NodeTimeout
 
 SOON = 5.0
+LIMIT = 16 << 20  # bytes that a read may give
 
 
 class Stage:
@@ -32,7 +33,7 @@ class Stage:
             raise NodeBusy("closed")
 
     def read(self) -> bytes:
-        return self.guard.read("x", Deadline(SOON))
+        return self.guard.read("x", Deadline(SOON), LIMIT)
 
     def fail(self, times: int) -> None:
         self.inner.faults.down = True
@@ -109,7 +110,7 @@ def test_a_node_that_answers_is_not_rested_whatever_it_answers(stage: Stage, fau
     stage.inner.faults.refuses, stage.inner.faults.full = fault == "refuses", fault == "full"
     calls: dict[str, Callable[[], object]] = {
         "refuses": stage.read,
-        "missing": lambda: stage.guard.read("absent", Deadline(SOON)),
+        "missing": lambda: stage.guard.read("absent", Deadline(SOON), LIMIT),
         "full": lambda: stage.guard.put("y", b"", Deadline(SOON)),
     }
     for _ in range(10):
@@ -122,9 +123,9 @@ def test_evidence_is_what_the_node_did_and_nothing_else(stage: Stage) -> None:
     stage.fail(1)
     stage.inner.faults.down = False
     with pytest.raises(BlobMissing):
-        stage.guard.read("absent", Deadline(SOON))
+        stage.guard.read("absent", Deadline(SOON), LIMIT)
     with pytest.raises(NodeTimeout):
-        stage.guard.read("x", Deadline(0))  # over before the node was asked
+        stage.guard.read("x", Deadline(0), LIMIT)  # over before the node was asked
     with pytest.raises(ZeroDivisionError), stage.guard.get("x", Deadline(SOON)):
         _ = 1 / 0
     assert [type(error) for error in stage.evidence] == [NodeError]
@@ -136,7 +137,7 @@ def test_a_call_its_caller_cut_is_evidence_about_nothing(stage: Stage) -> None:
     cut = Deadline(SOON)
     cut.cut()
     calls: list[Callable[[], object]] = [
-        lambda: stage.guard.read("x", cut),
+        lambda: stage.guard.read("x", cut, LIMIT),
         lambda: stage.guard.get("x", cut).__enter__(),
     ]
     for call in calls:

@@ -84,6 +84,7 @@ def deleted(store: MinioStore) -> None:
 CALLS: dict[str, Callable[[MinioStore], object]] = {
     "put": lambda store: store.put("x", b"data", soon()),
     "get": streamed,
+    "read": lambda store: store.read("x", soon(), 100),
     "stat": looked,
     "delete": lambda store: store.delete("x", soon()),
     "delete_many": deleted,

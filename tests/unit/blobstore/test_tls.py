@@ -17,6 +17,8 @@ from common.objects import NodeSpec
 from tests.servers import tool
 from tests.unit.blobstore.rawserver import RawServer, Script, answer, request, serving
 
+LIMIT = 16 << 20  # bytes that a read may give
+
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -60,13 +62,13 @@ def test_blobs_go_through_and_the_connection_is_kept(certificate: Path, monkeypa
         node = store(server)
         for data in (b"", b"small", bytes(range(256)) * 4096):
             node.put("x", data, Deadline(5))
-            assert node.read("x", Deadline(5)) == data
+            assert node.read("x", Deadline(5), LIMIT) == data
         assert server.connections == 1
 
 
 def test_a_certificate_nobody_vouches_for_is_refused(certificate: Path) -> None:
     with serving(over_tls(certificate, echo)) as server, pytest.raises(NodeError, match="connect"):
-        store(server).read("x", Deadline(5))
+        store(server).read("x", Deadline(5), LIMIT)
 
 
 def test_a_handshake_that_does_not_come_ends_the_attempt_to_connect() -> None:
@@ -77,7 +79,7 @@ def test_a_handshake_that_does_not_come_ends_the_attempt_to_connect() -> None:
     with serving(silent) as server:
         started = time.monotonic()
         with pytest.raises(NodeTimeout):
-            store(server).read("x", Deadline(5))
+            store(server).read("x", Deadline(5), LIMIT)
         assert time.monotonic() - started < 1
 
 
@@ -94,5 +96,5 @@ def test_deadlines_hold(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with serving(over_tls(certificate, trickle)) as server:
         started = time.monotonic()
         with pytest.raises(NodeTimeout):
-            store(server).read("x", Deadline(0.5))
+            store(server).read("x", Deadline(0.5), LIMIT)
         assert time.monotonic() - started < 1

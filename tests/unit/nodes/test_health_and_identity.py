@@ -209,7 +209,7 @@ def test_a_full_node_takes_no_new_copies_and_is_still_read(stage: Stage) -> None
     with pytest.raises(NodeReadOnly):
         nodes.store("a").put("y", b"", foreground(0))
     assert names(nodes) == []  # at once, in the process that saw it
-    assert nodes.store("a").read("x", foreground(4)) == b"data"
+    assert nodes.store("a").read("x", foreground(4), 16 << 20) == b"data"
     wait(lambda: stage.rows.rows["a"].writable is False)
 
 

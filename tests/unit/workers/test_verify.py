@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from common.errors import NodeError
 from common.objects import NodeHealth, blob_name
 from tests.unit.workers.rig import Rig
+from workers.verify import EVIDENCE_MAX
 
 GOOD = 100
 
@@ -88,6 +90,20 @@ def test_evidence_that_cannot_be_kept_blocks_nothing(rig: Rig) -> None:
     rig.worker.verify([blob])
     assert rig.on_nodes(blob) == [data] * 3
     assert rig.states("a") == ["stored"] * 3
+
+
+def test_a_copy_that_grew_too_much_to_be_kept_is_replaced_all_the_same_and_never_held(rig: Rig) -> None:
+    blob, data = whole(rig)
+    rig.spoil(blob, 1, b"x" * (EVIDENCE_MAX + 1))
+    rig.suspect(blob, 1)
+    tracemalloc.start()
+    rig.worker.verify([blob])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rig.on_nodes(blob) == [data] * 3
+    assert rig.states("a") == ["stored"] * 3
+    assert quarantined(rig, 1) == []
+    assert peak < 4 << 20
 
 
 def test_a_wrong_source_is_not_spread(rig: Rig) -> None:
