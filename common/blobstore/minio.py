@@ -56,7 +56,7 @@ class MinioStore:
         headers = f"Range: bytes={offset}-{last}\r\n" if ranged else ""
         with self._send("GET", self._path(name), deadline, headers=headers) as answer:
             if answer.size < 0:
-                raise NodeError("the node did not say how long its answer is")
+                raise NodeError("the node did not say how long its answer is", answered=True)
             if ranged:
                 s3.check_range(answer.headers.get("content-range", ""), offset, length, answer.size)
             yield answer

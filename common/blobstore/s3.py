@@ -61,7 +61,7 @@ def check_range(header: str, offset: int, length: int | None, answered: int) -> 
     found = _RANGE.fullmatch(header)
     first, last = (int(found[1]), int(found[2])) if found else (-1, -1)
     if first != offset or answered < 1 or last - first + 1 != answered or (length is not None and answered > length):
-        raise NodeError("the node did not answer with the range asked for")
+        raise NodeError("the node did not answer with the range asked for", answered=True)
 
 
 def http_date(value: str | None) -> float:
