@@ -1,8 +1,10 @@
-"""Blobs at which a node answered and failed: rot on its disk, or a node in trouble. A worker looks who it is.
+"""Blobs at which a node failed: rot on its disk, or a node in trouble. A worker looks which.
 
-The request has its bytes from another copy and does not wait. A node in trouble fails at many blobs at once, so what is
-handed on is bounded: each blob once a minute, and only so many in a second. What is passed over is found by the next
-reader, or by the scrub.
+The request has its bytes from another copy and does not wait. SeaweedFS tries for 13 seconds before it says that a
+chunk is rotten, so a blob whose first copy is late again and again is doubted as well.
+
+A node in trouble fails at many blobs at once, so what is handed on is bounded: each blob once a minute, and only so
+many in a second. What is passed over is found by the next reader, or by the scrub.
 """
 
 from __future__ import annotations
@@ -11,13 +13,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
-from typing import Final
+from typing import Final, TypeVar
 
 from common.jobs.base import Enqueuer, TaskName
+
+T = TypeVar("T")
 
 AGAIN_SECONDS: Final = 60.0
 IN_A_SECOND: Final = 10
 REMEMBERED: Final = 1000
+LATE_TIMES: Final = 3
 
 
 class Doubts:
@@ -28,6 +33,7 @@ class Doubts:
         self._clock = clock
         self._lock = Lock()
         self._handed_on: OrderedDict[str, float] = OrderedDict()
+        self._late: OrderedDict[str, int] = OrderedDict()
 
     def raise_on(self, blob_id: str) -> None:
         """Have the blob's stored copies looked at, unless that was asked for a moment ago. Never waits or raises."""
@@ -39,8 +45,21 @@ class Doubts:
             lately = sum(1 for at in list(self._handed_on.values())[-IN_A_SECOND:] if now - at < 1.0)
             if lately >= IN_A_SECOND:
                 return
-            self._handed_on[blob_id] = now
-            self._handed_on.move_to_end(blob_id)
-            if len(self._handed_on) > REMEMBERED:
-                self._handed_on.popitem(last=False)
+            _remember(self._handed_on, blob_id, now)
+            self._late.pop(blob_id, None)
         self._enqueuer.enqueue(TaskName.DOUBT, [blob_id])
+
+    def late(self, blob_id: str) -> None:
+        """A copy of it did not begin in time. At the third time it is doubted."""
+        with self._lock:
+            times = self._late.get(blob_id, 0) + 1
+            _remember(self._late, blob_id, times)
+        if times >= LATE_TIMES:
+            self.raise_on(blob_id)
+
+
+def _remember(memory: OrderedDict[str, T], blob_id: str, value: T) -> None:
+    memory[blob_id] = value
+    memory.move_to_end(blob_id)
+    if len(memory) > REMEMBERED:
+        memory.popitem(last=False)

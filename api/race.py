@@ -27,7 +27,7 @@ HEDGED: Final = Counter(
 class Race:
     """One race. `choose`: the best copy that is none of those already asked, None if there is no other.
 
-    `lost`: node id → why its copy did not deliver; of those that were cut nothing is known.
+    `lost`: node id → why its copy did not deliver. `late`: another copy won while the first had not begun its answer.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Race:
         spare: SpareThreads,
     ) -> None:
         self.lost: dict[str, Exception] = {}
+        self.late = False
         self._choose = choose
         self._start = start
         self._late_after = late_after
@@ -103,6 +104,8 @@ class Race:
             self._running.remove(copy)
             if not isinstance(error, CallCut):
                 self.lost[copy.node_id] = error
+            elif copy.node_id == self._asked[0] and copy.deadline.began_at is None:
+                self.late = True
             self._changed.notify_all()
 
     # -- the others

@@ -4,7 +4,8 @@ Per chunk each copy is tried once, the ones without a failure first; whoever del
 damaged in different chunks still make a whole blob. A copy whose first byte is late has a second one asked beside it
 (`race`).
 
-- Refused, timed out, not asked: about the node. Nothing is written down.
+- Refused, timed out, not asked: about the node. Nothing is written down; a blob that is late again and again is looked
+  at by a worker all the same (`doubts`).
 - 5xx, or an answer that broke off: about the node, or about this one copy. A worker looks which (`doubts`); of a copy
   that is suspect already, it is the copy.
 - Absent, of a wrong length, or bytes that do not open, from a node that answered: about the copy. The version is looked
@@ -31,6 +32,7 @@ from common.errors import (
     CopiesUnreachable,
     IntegrityError,
     NodeError,
+    NodeTimeout,
     ObjectDamaged,
 )
 from common.objects import CopyState, StoredBlob
@@ -62,6 +64,8 @@ class BlobRead:
             with closing(won[0]) if won else nullcontext():
                 for node_id, error in race.lost.items():
                     self._leave(node_id, error)
+                if race.late:
+                    self._source.doubts.late(self._part.blob.id)
                 if won:
                     yield from self._from(*won)
                 else:
@@ -120,6 +124,8 @@ class BlobRead:
             self._blame(node_id, error)
         elif failed_at_it:
             self._source.doubts.raise_on(self._part.blob.id)
+        elif isinstance(error, NodeTimeout):
+            self._source.doubts.late(self._part.blob.id)
 
     def _blame(self, node_id: str, error: Exception) -> None:
         if not self._is(node_id, CopyState.MISSING):

@@ -3,10 +3,11 @@
 What was found is evidence about the copy or about the node:
 
 1. The copy is read. Right bytes prove node and copy. Absent, of another length or digest: the copy is bad.
-2. The node answered and failed (5xx, or an answer that broke off). A rotten file looks like that, for ever, on a node
-   that is well otherwise: so another name is read, the node's identity.
-3. If that is right, the copy is read once more. If it fails in the same way and the identity is right again, the copy
-   is bad: `Unreadable`. Anything else is about the node: refused, reset, timed out, or failing at other names too.
+2. The node answered and failed (5xx, or an answer that broke off), or did not answer in time. A rotten file looks like
+   that, for ever, on a node that is well otherwise: MinIO answers 503 at once, SeaweedFS 500 after 13 seconds of
+   trying. So another name is read, the node's identity.
+3. If that is right, the copy is read once more, with patience. If the node answers and fails, and the identity is right
+   again, the copy is bad: `Unreadable`. Anything else is about the node: refused, reset, hung, failing at other names.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from typing import Final
 from blake3 import blake3
 
 from common.blobstore.base import BlobReader, BlobStore, Deadline, background
-from common.errors import BlobMissing, BlobStoreError, IntegrityError, NodeError
+from common.errors import BlobMissing, BlobStoreError, IntegrityError, NodeError, NodeTimeout
 from common.nodes import Nodes
-from common.objects import Blob, blob_name
+from common.objects import MIB, Blob, blob_name
 from workers.share import NodeShare
 
 PIECE_BYTES: Final = 256 * 1024
+PATIENT_SECONDS: Final = 20.0  # SeaweedFS 4.48 tries for 13.2 s at a chunk that does not have its checksum
 NOT_SEALED: Final = "the copy's bytes are not what was sealed"
 
 GOOD: Final = "good"
@@ -81,25 +83,25 @@ class Looks:
         """The copy's bytes. BlobMissing and WrongBytes are about the copy, any other BlobStoreError about the node."""
         data = bytearray()
 
-        def read(store: BlobStore) -> None:
+        def read(store: BlobStore, until: Deadline) -> None:
             nonlocal data
-            data = _read_whole(store, blob, alias, deadline)
+            data = _read_whole(store, blob, alias, until)
 
-        self._look(node_id, read)
+        self._look(node_id, blob, read, deadline)
         return data
 
     def through(self, node_id: str, blob: Blob, alias: str | None, deadline: Deadline) -> None:
         """The same look without keeping the bytes."""
-        self._look(node_id, lambda store: _read_through(store, blob, alias, deadline))
+        self._look(node_id, blob, lambda store, until: _read_through(store, blob, alias, until), deadline)
 
-    def _look(self, node_id: str, read: Callable[[BlobStore], None]) -> None:
+    def _look(self, node_id: str, blob: Blob, read: Callable[[BlobStore, Deadline], None], deadline: Deadline) -> None:
         with self._share.slot(node_id):
             try:
-                read(self._nodes.store(node_id))
+                read(self._nodes.store(node_id), deadline)
             except NodeError as error:
-                if not error.answered or not self._nodes.reads_others(node_id):
+                if not (error.answered or isinstance(error, NodeTimeout)) or not self._nodes.reads_others(node_id):
                     raise
-                self._again(node_id, read)
+                self._again(node_id, lambda store: read(store, _patient(blob)))
         self._nodes.authenticated(node_id)
 
     def _again(self, node_id: str, read: Callable[[BlobStore], None]) -> None:
@@ -109,6 +111,10 @@ class Looks:
             if error.answered and self._nodes.reads_others(node_id):
                 raise Unreadable(error) from None
             raise
+
+
+def _patient(blob: Blob) -> Deadline:
+    return Deadline(PATIENT_SECONDS + blob.cipher_length / MIB)
 
 
 def _read_whole(store: BlobStore, blob: Blob, alias: str | None, deadline: Deadline) -> bytearray:

@@ -6,7 +6,8 @@
    While there is none, damaged bytes stay in place and their rows are parked; when every wanted copy was looked at, the
    row is a dead letter `no-good-copy`.
 4. Wrong bytes are put under `quarantine/` on the same node as evidence, then overwritten with good ones. What cannot be
-   read or kept, or is too much, is logged and blocks nothing. A name that cannot be written is given up (`copy_writer`).
+   read or kept, or is too much, is logged and blocks nothing; a name that cannot be written is given up
+   (`copy_writer`).
 5. The copy is read back; only then it is `stored` and verified.
 """
 

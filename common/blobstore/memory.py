@@ -20,8 +20,8 @@ class Faults:
     down: every call raises NodeError. hung: every call waits for its deadline, then raises NodeTimeout. slow: seconds
     every call takes. full: writes raise NodeReadOnly. refuses: every call raises NodeRefused. flip: bytes at these
     offsets of a blob are read wrong. cut: an answer ends (NodeError) after so many bytes. failing: every call is
-    answered with a failure. rotten: so is a read of these names, until they are written anew. locked: so is every call
-    for these names.
+    answered with a failure. rotten: so is a read of these names, after `trying` seconds, until they are written anew.
+    locked: so is every call for these names.
     before: called with (operation, name) before each call; may raise, block or change the node.
     """
 
@@ -33,6 +33,7 @@ class Faults:
     flip: frozenset[int] = frozenset()
     cut: int | None = None
     failing: bool = False
+    trying: float = 0.0
     rotten: set[str] = field(default_factory=set)
     locked: set[str] = field(default_factory=set)
     before: Callable[[str, str], None] | None = None
@@ -136,11 +137,12 @@ class MemoryStore:
             faults.before(operation, name)
         if faults.down:
             raise NodeError("the node is down")
-        end = math.inf if faults.hung else time.monotonic() + faults.slow
+        rotten = operation == "get" and name in faults.rotten
+        end = math.inf if faults.hung else time.monotonic() + (faults.trying if rotten else faults.slow)
         while (wait := deadline.patience(operation == "put")) and (left := end - time.monotonic()) > 0:
             time.sleep(min(wait, left))
         deadline.begun()
-        if faults.failing or name in faults.locked or (operation == "get" and name in faults.rotten):
+        if faults.failing or name in faults.locked or rotten:
             raise NodeError("the node answered 500 InternalError", answered=True)
         if faults.refuses:
             raise NodeRefused("the node refuses")

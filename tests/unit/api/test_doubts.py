@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.doubts import AGAIN_SECONDS, IN_A_SECOND, REMEMBERED, Doubts
+from api.doubts import AGAIN_SECONDS, IN_A_SECOND, LATE_TIMES, REMEMBERED, Doubts
 from common.jobs.base import TaskName
 from tests.unit.api_use_cases.world import Enqueued
 
@@ -49,3 +49,15 @@ def test_what_is_remembered_is_bounded_and_the_oldest_is_forgotten_first() -> No
     stage.now -= 2000.0  # within a minute of all of them
     stage.doubts.raise_on(f"blob {REMEMBERED}")
     assert len(stage.handed_on) == before
+
+
+def test_a_blob_that_is_late_again_and_again_is_handed_on() -> None:
+    stage = Stage()
+    for _ in range(LATE_TIMES - 1):
+        stage.doubts.late("a")
+        stage.doubts.late("b")
+    assert stage.handed_on == []
+    stage.doubts.late("a")
+    assert stage.handed_on == ["a"]
+    stage.doubts.late("a")
+    assert stage.handed_on == ["a"], "it is counted anew"

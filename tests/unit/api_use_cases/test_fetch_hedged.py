@@ -11,6 +11,7 @@ import pytest
 
 from common.blobstore.memory import MemoryStore
 from common.errors import CopiesUnreachable
+from common.jobs.base import TaskName
 from tests.unit.api_use_cases.world import MIB, World, content
 
 SLACK = 0.4  # for a busy machine
@@ -164,3 +165,18 @@ def test_a_node_only_this_process_believes_down_is_looked_at_before_a_read_is_gi
         world.open()
     world.nodes.returning = {first}
     assert world.get() == content(10)
+
+
+def test_a_blob_whose_first_copy_is_late_again_and_again_is_looked_at(hedging: World) -> None:
+    in_order(hedging)[0].faults.hung = True
+    for _ in range(2):
+        assert hedging.get() == content(1000)
+    assert TaskName.DOUBT not in hedging.queue.ids
+    assert hedging.get() == content(1000)
+    assert hedging.queue.ids[TaskName.DOUBT] == [hedging.copies()[0].blob.id]
+
+
+def test_a_copy_that_is_overtaken_after_it_began_is_not_late(hedging: World) -> None:
+    for _ in range(4):
+        assert hedging.get() == content(1000)
+    assert TaskName.DOUBT not in hedging.queue.ids

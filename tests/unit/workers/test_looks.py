@@ -80,8 +80,18 @@ def test_a_node_that_fails_at_every_name_says_nothing_about_a_copy(rig: Rig) -> 
     assert looks(rig)(rig.ids[0], blob, None).kind == UNREACHABLE
 
 
+def test_a_node_that_fails_at_one_name_after_long_trying_is_waited_for_once(rig: Rig) -> None:
+    blob = placed(rig, b"x" * 100)
+    faults = rig.nodes.stores[rig.ids[0]].faults
+    faults.rotten.add(blob_name(blob.id))
+    faults.trying = 0.3
+    with pytest.raises(Unreadable):
+        looks(rig).through(rig.ids[0], blob, None, Deadline(0.1))
+    assert len(rig.nodes.stores[rig.ids[0]].calls) == 2
+
+
 @pytest.mark.parametrize("error", [NodeError("refused"), NodeTimeout("hung")], ids=["refused", "timed out"])
-def test_a_node_that_did_not_answer_says_nothing_about_a_copy(rig: Rig, error: NodeError) -> None:
+def test_a_node_that_does_not_answer_says_nothing_about_a_copy(rig: Rig, error: NodeError) -> None:
     blob = placed(rig, b"x" * 100)
 
     def fails(operation: str, name: str) -> None:
@@ -89,4 +99,3 @@ def test_a_node_that_did_not_answer_says_nothing_about_a_copy(rig: Rig, error: N
 
     rig.nodes.stores[rig.ids[0]].faults.before = fails
     assert looks(rig)(rig.ids[0], blob, None).kind == UNREACHABLE
-    assert len(rig.nodes.stores[rig.ids[0]].calls) == 1
