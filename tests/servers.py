@@ -301,6 +301,12 @@ class RealPostgres(Server):
             return False
         return True
 
+    def settle(self) -> None:
+        """Have all that was done so far survive a crash, and nothing that follows written for some seconds."""
+        self._do("ALTER SYSTEM SET wal_writer_delay = '10s'")
+        self._do("SELECT pg_reload_conf()")
+        self._do("CHECKPOINT")
+
     def stop(self) -> None:
         self._end(signal.SIGINT)  # its fast shutdown; SIGTERM would wait for clients
 

@@ -6,9 +6,14 @@ Reading is autocommit. Writing is one transaction given as a function, so that i
   which made the p99 of a loaded store.
 - PostgreSQL: READ COMMITTED; 40001 and 40P01 are repeated 10 times with 5 to 100 ms of jitter.
 
-A COMMIT whose answer is lost is in doubt. `write(..., landed=...)` then finds out: on SQLite `landed` looks, under the
-writer lock; PostgreSQL is asked for up to 5 s what became of the transaction's id. Without `landed` it is told as a
+A COMMIT whose answer is lost is in doubt. `write(..., landed=...)` then finds out. Without `landed` it is told as a
 failure, though it may have taken effect: for work that is only repeated, by whoever did it, without harm.
+
+- SQLite: `landed` looks, under the writer lock.
+- PostgreSQL: for up to 5 s, from fresh connections. What `landed` sees is there. Otherwise the transaction's id is
+  asked for. `aborted` did not land. `committed` did, and its effect is no longer to be seen; but only while the server
+  is the one that gave the id out. After a crash it gives those ids out again of which nothing was on its disk, and
+  another's success would be taken for ours. Then the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -76,6 +81,7 @@ class Database:
                     "-c idle_in_transaction_session_timeout=15000",
                 },
             )
+            event.listen(self.engine, "connect", _note_server)
             self.reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def close(self) -> None:
@@ -120,38 +126,45 @@ class Database:
             try:
                 if self.sqlite:
                     return cast(T, self._writer.write(work, landed))
-                return self._write_postgres(work, in_doubt=landed is not None)
+                return self._write_postgres(work, landed)
             except (SQLAlchemyError, PoolTimeout) as error:
                 if attempt == REPEATS or not (_repeatable(error) or (attempt < 3 and _disconnected(error))):
                     raise _translated(error) from error
                 time.sleep(random.uniform(0.005, 0.1))  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable")
 
-    def _write_postgres(self, work: Callable[[Connection], T], in_doubt: bool) -> T:
-        """`in_doubt`: a COMMIT whose answer is lost is looked after."""
+    def _write_postgres(self, work: Callable[[Connection], T], landed: Callable[[Connection], bool] | None) -> T:
+        """With `landed` a COMMIT whose answer is lost is looked after."""
         with self.engine.connect() as connection:
             result = work(connection)
-            transaction = connection.execute(_PG_TRANSACTION).scalar_one() if in_doubt else None
+            server = connection.info[_SERVER]
+            transaction = connection.execute(_PG_TRANSACTION).scalar_one() if landed is not None else ""
             try:
                 connection.commit()
             except DBAPIError as error:
                 if _repeatable(error) or not _disconnected(error):
                     raise
-                if transaction is None:
+                if landed is None:
                     raise CatalogueUnavailable("the catalogue did not say whether it took the change") from error
-                if not self._committed(transaction):
+                if not self._committed(transaction, server, landed):
                     raise CatalogueUnavailable("the catalogue did not take the change; nothing was stored") from error
             return result
 
-    def _committed(self, transaction: str) -> bool:
+    def _committed(self, transaction: str, server: str, landed: Callable[[Connection], bool]) -> bool:
         """What became of a COMMIT in doubt: True it landed, False surely not, OutcomeUnknown after 5 s."""
         end = time.monotonic() + DOUBT_SECONDS
         while time.monotonic() < end:
             try:
                 with self.reading.connect() as connection:
                     status = connection.execute(_PG_STATUS, {"id": transaction}).scalar_one()
-                if status in ("committed", "aborted"):
-                    return bool(status == "committed")
+                    if landed(connection):
+                        return True
+                    if status == "aborted":
+                        return False
+                    if status == "committed":
+                        if connection.info[_SERVER] == server:
+                            return True
+                        break
             except (SQLAlchemyError, PoolTimeout):
                 pass  # still away: the loop's end is the limit
             time.sleep(0.1)
@@ -159,10 +172,16 @@ class Database:
 
 
 def unseen(_connection: Connection) -> bool:
-    """The `landed` of work that leaves nothing to know it by. On SQLite it counts as undone: a COMMIT that fails is."""
+    """The `landed` of work that leaves nothing to know it by. On SQLite it counts as undone: a COMMIT that fails is. On
+    PostgreSQL its transaction's id tells."""
     return False
 
 
+_SERVER = "server"
+"""In a connection's `info`: the run of the server that it is connected to."""
+
+# A crash of one backend has the server recover without a new start; that resets its statistics.
+_PG_SERVER = "SELECT pg_postmaster_start_time()::text || coalesce((SELECT stats_reset FROM pg_stat_wal)::text, '')"
 _PG_NOW = text("SELECT extract(epoch FROM clock_timestamp())")
 _PG_TRANSACTION = text("SELECT pg_current_xact_id()::text")
 _PG_STATUS = text("SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8))")
@@ -173,6 +192,14 @@ def _prepare_sqlite(connection: object, _entry: ConnectionPoolEntry) -> None:
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _note_server(connection: object, entry: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    cursor.execute(_PG_SERVER)
+    entry.info[_SERVER] = cursor.fetchone()[0]
+    cursor.close()
+    connection.rollback()  # type: ignore[attr-defined]
 
 
 def _repeatable(error: Exception) -> bool:

@@ -12,12 +12,14 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, event, make_url
 
+from common.catalogue.migrate import upgrade
 from common.catalogue.sql import SqlCatalogue, database, open_catalogue
 from common.errors import CatalogueUnavailable, NoSuchBucket, NoSuchObject, OutcomeUnknown
 from common.objects import Preconditions
 from common.work import JobKind, Scope
 from tests.contract.catalogue.stage import Stage
 from tests.proxy import Proxy
+from tests.servers import RealPostgres
 
 COMMIT = b"COMMIT\0"  # with its end, or every BEGIN … READ COMMITTED would be taken for one
 
@@ -45,6 +47,16 @@ def far(stage: Stage, proxy: Proxy, postgres_catalogue_url: str) -> Iterator[Sql
     catalogue.now()
     yield catalogue
     catalogue.close()
+
+
+@pytest.fixture(scope="module")
+def crashing() -> Iterator[RealPostgres]:
+    """A server of its own, which is killed."""
+    server = RealPostgres()
+    server.start()
+    yield server
+    server.kill()
+    server.remove()
 
 
 def put(stage: Stage, catalogue: SqlCatalogue) -> str:
@@ -136,6 +148,67 @@ def test_a_server_that_is_gone_after_its_commit_leaves_the_outcome_unknown_withi
         with pytest.raises(OutcomeUnknown):
             told.result(10)
     assert 0.4 < time.monotonic() - gone < 5
+
+
+@pytest.mark.parametrize("what", ["put", "delete", "bucket"])
+def test_another_transactions_success_after_a_crash_is_not_taken_for_ours(
+    crashing: RealPostgres, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(database, "DOUBT_SECONDS", 60)
+    url = crashing.url(crashing.create())
+    near = open_catalogue(url)
+    upgrade(near)
+    stage = Stage(near)
+    kept = put(stage, near)
+    proxy = Proxy("127.0.0.1", crashing.port)
+    far = open_catalogue(make_url(url).set(port=proxy.port).render_as_string(hide_password=False))
+    far.now()
+    writes: dict[str, Callable[[], object]] = {
+        "put": lambda: put(stage, far),
+        "delete": lambda: delete(far),
+        "bucket": lambda: far.buckets.put("photos", 3, 1),
+    }
+    crashing.settle()
+    ours = noted_ids(far)
+    proxy.cut_at(COMMIT, hang=True)
+    with ThreadPoolExecutor(1) as client:
+        told = client.submit(writes[what])
+        assert proxy.marked.wait(10)
+        crashing.kill()
+        proxy.refuse()
+        crashing.start()
+        first = take_ids(url, upto=int(ours[0]))
+        assert first <= int(ours[0]), "the crash is to give our id out again"
+        proxy.forward()
+        with pytest.raises(OutcomeUnknown):
+            told.result(30)
+    assert near.objects.find("papers", "a").version.id == kept
+    for catalogue in (near, far):
+        catalogue.close()
+    proxy.close()
+
+
+def noted_ids(catalogue: SqlCatalogue) -> list[str]:
+    """Fills with the ids of transactions that are about to be committed."""
+    ids: list[str] = []
+
+    def commit(connection: Connection) -> None:
+        ids.append(connection.exec_driver_sql("SELECT pg_current_xact_id()::text").scalar_one())
+
+    event.listen(catalogue.database.engine, "commit", commit)
+    return ids
+
+
+def take_ids(url: str, upto: int) -> int:
+    """Commit transactions of one's own until that id is among them; the first of their ids."""
+    first = 0
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as admin:
+        while True:
+            row = admin.execute("SELECT pg_current_xact_id()::text").fetchone()
+            assert row is not None
+            first = first or int(row[0])
+            if int(row[0]) >= upto:
+                return first
 
 
 # -- what the server gave up
