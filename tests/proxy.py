@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 PIECE = 64 * 1024
-LARGE = 8 * 1024  # `flip` leaves shorter pieces alone: heads, listings, the identity
+LARGE = 8 * 1024  # no bit of shorter pieces is flipped: heads, listings, the identity
 _RESET = struct.pack("ii", 1, 0)
 _POLL = 0.02
 
@@ -30,6 +30,7 @@ class _Fault:
     delay: float = 0.0
     rate: float = 0.0
     flip: bool = False
+    flip_sent: bool = False
     status: int = 0
 
 
@@ -96,6 +97,10 @@ class Proxy:
     def flip(self) -> None:
         """One bit of every large piece of an answer is another."""
         self._set(_Fault(flip=True))
+
+    def flip_sent(self) -> None:
+        """One bit of every large piece from a client is another."""
+        self._set(_Fault(flip_sent=True))
 
     def answer(self, status: int) -> None:
         """Every HTTP request is answered with this status instead."""
@@ -165,6 +170,10 @@ class Proxy:
             self._pairs.discard(pair)
 
 
+def _flipped(data: bytes) -> bytes:
+    return data if len(data) < LARGE else data[:-1] + bytes([data[-1] ^ 1])
+
+
 class _Pair:
     """One connection through the proxy, two threads."""
 
@@ -222,7 +231,7 @@ class _Pair:
         elif fault.status and asks:
             self._answer(fault.status)
         elif asks:
-            target.sendall(data)
+            target.sendall(_flipped(data) if fault.flip_sent else data)
         else:
             self._back(fault, data, target)
 
@@ -237,8 +246,8 @@ class _Pair:
     def _back(self, fault: _Fault, data: bytes, target: socket.socket) -> None:
         if fault.delay:
             self._sleep(fault, fault.delay)
-        if fault.flip and len(data) >= LARGE:
-            data = data[:-1] + bytes([data[-1] ^ 1])
+        if fault.flip:
+            data = _flipped(data)
         if not fault.rate:
             target.sendall(data)
             return

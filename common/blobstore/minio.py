@@ -1,13 +1,15 @@
 """A node over core S3: MinIO, SeaweedFS, Ceph, AWS. Path-style addresses, one bucket.
 
 Every request is a presigned address (`presigned`), sent by `http.Transport`: no body is hashed for it, since a blob
-carries its own authentication and digest.
+carries its own authentication and digest. A put has a CRC-32 beside it, which the node compares with what came: bits
+that were changed on the way are not acknowledged. It costs a sixth of what Content-MD5 would.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +26,7 @@ from common.blobstore.presigned import Signer
 from common.errors import BlobMissing, BlobStoreError, BucketMissing, ConfigurationError, NodeError, NodeRefused
 from common.objects import NodeSpec
 
+CHECKSUM = "x-amz-checksum-crc32"
 EXPIRES = 900  # seconds; also how far a node's clock may be ahead of ours, which is what S3 servers allow anyway
 
 
@@ -47,7 +50,8 @@ class MinioStore:
         self._bucket = f"/{quote(spec.bucket)}"
 
     def put(self, name: str, data: Bytes, deadline: Deadline) -> None:
-        self._done("PUT", self._path(name), deadline, data)
+        checksum = base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
+        self._done("PUT", self._path(name), deadline, data, (CHECKSUM, checksum))
 
     @contextmanager
     def get(self, name: str, deadline: Deadline, offset: int = 0, length: int | None = None) -> Iterator[Answer]:
@@ -125,8 +129,15 @@ class MinioStore:
     def _path(self, name: str) -> str:
         return f"{self._bucket}/{quote(name)}"
 
-    def _done(self, method: str, path: str, deadline: Deadline, body: Bytes | None = None) -> None:
-        with self._send(method, path, deadline, body) as answer:
+    def _done(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        body: Bytes | None = None,
+        signed: tuple[str, str] | None = None,
+    ) -> None:
+        with self._send(method, path, deadline, body, signed=signed) as answer:
             answer.body(s3.DOCUMENT_MAX)
 
     def _send(
@@ -137,9 +148,13 @@ class MinioStore:
         body: Bytes | None = None,
         headers: str = "",
         query: str = "",
+        signed: tuple[str, str] | None = None,
     ) -> Answer:
-        """The answer if it is a success; otherwise the error its status and words stand for."""
-        answer = self._transport.request(method, self._signer.target(method, path, query), deadline, body, headers)
+        """The answer if it is a success; otherwise the error its status and words stand for. `signed`: a header."""
+        target = self._signer.target(method, path, query, header=signed)
+        if signed is not None:
+            headers += f"{signed[0]}: {signed[1]}\r\n"
+        answer = self._transport.request(method, target, deadline, body, headers)
         if 200 <= answer.status < 300:
             return answer
         with answer:

@@ -25,17 +25,25 @@ class Signer:
         self._expires = expires
         self._today: tuple[str, bytes, str, str] = ("", b"", "", "")  # day, its key, its scope, query up to the time
 
-    def target(self, method: str, path: str, query: str, now: datetime | None = None) -> str:
-        """The request target: path, `query` (encoded parameters, each with its `=`), and the signature over them."""
+    def target(
+        self, method: str, path: str, query: str, now: datetime | None = None, header: tuple[str, str] | None = None
+    ) -> str:
+        """The request target: path, `query` (encoded parameters, each with its `=`), and the signature over them.
+
+        `header`: one that is sent beside Host and signed too, its name in lower case and behind "host" in order.
+        """
         date = now or datetime.now(UTC)
         moment = f"{date:%Y%m%dT%H%M%SZ}"
         day, key, scope, front = self._today
         if day != moment[:8]:
             day, key, scope, front = self._today = self._of_day(moment[:8], date)
-        own = f"{front}&X-Amz-Date={moment}&X-Amz-Expires={self._expires}&X-Amz-SignedHeaders=host"
+        lines, names, quoted = f"host:{self._authority}\n", "host", "host"
+        if header is not None:
+            lines, names, quoted = f"{lines}{header[0]}:{header[1]}\n", f"host;{header[0]}", f"host%3B{header[0]}"
+        own = f"{front}&X-Amz-Date={moment}&X-Amz-Expires={self._expires}&X-Amz-SignedHeaders={quoted}"
         asked = f"{query}&{own}" if query else own
         canonical = "&".join(sorted(asked.split("&"))) if query else own
-        request = f"{method}\n{path}\n{canonical}\nhost:{self._authority}\n\nhost\nUNSIGNED-PAYLOAD"
+        request = f"{method}\n{path}\n{canonical}\n{lines}\n{names}\nUNSIGNED-PAYLOAD"
         digest = sha256(request.encode()).hexdigest()
         signature = hmac.digest(key, f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{digest}".encode(), "sha256").hex()
         return f"{path}?{asked}&X-Amz-Signature={signature}"

@@ -19,6 +19,7 @@ NAME_MAX = 1024  # bytes
 _FULL = frozenset(
     {"XMinioStorageFull", "XMinioDiskFull", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage", "QuotaExceeded"}
 )
+_CHANGED_ON_THE_WAY = frozenset({"BadDigest", "XAmzContentChecksumMismatch"})
 # MinIO on a full or read-only disk says InternalError and, as its cause, the operating system's words.
 _FULL_CAUSE = re.compile(
     rb"no space left on device|read-only file system|disk quota exceeded|no writable volumes", re.I
@@ -42,6 +43,8 @@ def failure(method: str, status: int, body: bytes) -> BlobStoreError:
         return NodeReadOnly(words)
     if status == 507 or code in _FULL or (status >= 500 and _FULL_CAUSE.search(body)):
         return NodeReadOnly(words)
+    if code in _CHANGED_ON_THE_WAY:
+        return NodeError("other bytes came to the node than were sent")
     if status >= 500 or status in (408, 429) or code in ("RequestTimeout", "SlowDown"):
         return NodeError(words, answered=status >= 500)
     if status == 416 or (status == 404 and (code == "NoSuchKey" or method == "HEAD")):

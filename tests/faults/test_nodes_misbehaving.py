@@ -32,6 +32,7 @@ FAULTS: dict[str, Callable[[Proxy], None]] = {
     "answers 500": lambda proxy: proxy.answer(500),
     "answers 503": lambda proxy: proxy.answer(503),
     "changes a bit of what it sends": Proxy.flip,
+    "gets another bit than was sent to it": Proxy.flip_sent,
 }
 
 

@@ -92,6 +92,9 @@ def test_answers_are_delayed_trickled_flipped_or_replaced(proxy: Proxy) -> None:
     proxy.flip()
     assert exchange(sock, b"short") == b"short"
     assert exchange(sock, bytes(LARGE)) != bytes(LARGE)
+    proxy.flip_sent()
+    assert exchange(sock, b"short") == b"short"
+    assert exchange(sock, bytes(LARGE)) != bytes(LARGE)
     proxy.answer(503)
     assert exchange(sock, b"GET / HTTP/1.1\r\n\r\n" + bytes(200)).startswith(b"HTTP/1.1 503 ")
 

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 
 from cli.cluster.servers import NodeKind
 from common.blobstore.base import BlobStore, Deadline
 from common.blobstore.minio import MinioStore, open_store
-from common.errors import BlobStoreError, BucketMissing, ConfigurationError, NodeError, NodeRefused, NodeTimeout
+from common.errors import (
+    BlobMissing,
+    BlobStoreError,
+    BucketMissing,
+    ConfigurationError,
+    NodeError,
+    NodeRefused,
+    NodeTimeout,
+)
+from common.objects import blob_name, new_id
 from tests.conftest import NodeFactory
+from tests.proxy import Proxy
 from tests.servers import RealNode, wait_until
 
 SOON = 10.0
@@ -111,6 +123,30 @@ def test_a_wiped_node_has_no_bucket_until_it_is_made_again(own: tuple[RealNode, 
     wait_until(lambda: _makes(store), what="the bucket is made")
     store.put("blobs/00/x", b"anew", Deadline(SOON))
     assert store.read("blobs/00/x", Deadline(SOON), LIMIT) == b"anew"
+
+
+@pytest.mark.parametrize("size", [16 << 10, 300 << 10, 8 << 20])
+def test_bytes_that_were_changed_on_their_way_are_refused_and_what_was_there_stays(node: RealNode, size: int) -> None:
+    parts = urlsplit(node.spec.endpoint)
+    proxy = Proxy(parts.hostname or "", parts.port or 0)
+    spec = replace(node.spec, endpoint=f"http://127.0.0.1:{proxy.port}")
+    store = MinioStore(spec, node.secrets.access_key, node.secrets.secret_key)
+    name, new = blob_name(new_id()), blob_name(new_id())
+    try:
+        store.put(name, b"before", Deadline(SOON))
+        proxy.flip_sent()
+        for changed in (name, new):
+            with pytest.raises(NodeError, match="other bytes"):
+                store.put(changed, bytes(size), Deadline(SOON))
+        proxy.forward()
+        assert store.read(name, Deadline(SOON), LIMIT) == b"before"
+        with pytest.raises(BlobMissing):
+            store.stat(new, Deadline(SOON))
+        store.put(new, bytes(size), Deadline(SOON))
+        assert store.read(new, Deadline(SOON), LIMIT) == bytes(size)
+    finally:
+        store.close()
+        proxy.close()
 
 
 def _reads(store: MinioStore) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import threading
 import time
 import tracemalloc
+import zlib
 from collections.abc import Callable
 
 import pytest
 
-from common.blobstore.base import Deadline
+from common.blobstore.base import Bytes, Deadline
 from common.blobstore.minio import MinioStore
 from common.errors import (
     BlobMissing,
@@ -261,6 +263,8 @@ def test_a_chunked_listing_is_read() -> None:
         (403, "RequestTimeTooSkewed", NodeRefused),
         (400, "Malformed", NodeRefused),
         (400, "XMinioAdminBucketQuotaExceeded", NodeReadOnly),
+        (400, "BadDigest", NodeError),
+        (400, "XAmzContentChecksumMismatch", NodeError),
         (408, "", NodeError),
         (429, "SlowDown", NodeError),
         (500, "InternalError", NodeError),
@@ -294,6 +298,21 @@ def test_writes_that_are_denied_are_told_as_read_only_and_reads_as_refused() -> 
             node.put("x", b"data", Deadline(3))
         with pytest.raises(NodeRefused):
             node.read("x", Deadline(3), LIMIT)
+
+
+@pytest.mark.parametrize("data", [b"", b"data", bytearray(b"data"), memoryview(b"data")])
+def test_a_put_carries_a_signed_checksum_of_its_bytes(data: Bytes) -> None:
+    seen: list[bytes] = []
+
+    def script(sock: socket.socket, _number: int) -> None:
+        seen.append(request(sock))
+        sock.sendall(answer())
+
+    with serving(script) as server:
+        store(server.endpoint).put("x", data, Deadline(3))
+    checksum = base64.b64encode(zlib.crc32(data).to_bytes(4, "big"))
+    assert b"\r\nx-amz-checksum-crc32: " + checksum + b"\r\n" in seen[0]
+    assert b"X-Amz-SignedHeaders=host%3Bx-amz-checksum-crc32&" in seen[0]
 
 
 def test_a_refusal_before_the_whole_body_was_taken_is_told_as_one() -> None:
