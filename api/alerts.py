@@ -18,6 +18,7 @@ def alerts(
     scrubs: Mapping[str, Scrub],
     locked: Mapping[str, int],
 ) -> Iterator[Document]:
+    yield from _unreachable([node for node in nodes if node.mode is not NodeMode.RETIRED])
     for node in nodes:
         reclaimed = scrubs.get(node.id, Scrub(node.id)).reclaimed
         if reclaimed.stopped is not None:
@@ -36,6 +37,18 @@ def alerts(
         yield _alert("objects-unavailable", None, f"{counts.objects['unavailable']} objects")
     if looked.keys_away is not None:
         yield _alert("keys-unavailable", looked.keys_away_since, looked.keys_away)
+
+
+def _unreachable(nodes: Sequence[Node]) -> Iterator[Document]:
+    """Nodes that do not show themselves, whatever the reason is believed to be. Where none does, that is one alert."""
+    if nodes and not any(node.reachable for node in nodes):
+        since = max(node.since if node.unreachable_since is None else node.unreachable_since for node in nodes)
+        errors = sorted({node.last_error for node in nodes if node.last_error})
+        yield _alert("nodes-unreachable", since, f"no node answers: {'; '.join(errors) or 'none showed itself yet'}")
+        return
+    for node in nodes:
+        if node.in_service and not node.reachable:
+            yield _alert("node-unreachable", node.unreachable_since, f"node {node.spec.name}: {node.last_error}")
 
 
 def _alert(name: str, since: float | None, detail: str) -> Document:

@@ -94,6 +94,7 @@ def node_document(node: Node, totals: NodeTotals | None, empty: bool, locked: in
         "missing": totals.missing,
         "last_seen": rfc3339(node.last_seen),
         "last_error": node.last_error,
+        "unreachable_since": rfc3339(node.unreachable_since),
         "safe_to_remove": empty,
         "locked_names": locked,
         "scrub": _scrub_document(scrub or Scrub(node.id)),

@@ -48,9 +48,11 @@ def _missing(parts: Services) -> Iterator[str]:
         parts.keys.active()
     except Unavailable as error:
         yield f"keys: {error.detail}"
-    writable = len(parts.nodes.candidates())
-    if writable < parts.settings.write_copies:
-        yield f"nodes: {writable} can be written, {parts.settings.write_copies} are needed"
+    needed, writable, answering = parts.settings.write_copies, parts.nodes.candidates(), parts.nodes.answering()
+    if len(writable) < needed:
+        yield f"nodes: {len(writable)} can be written, {needed} are needed"
+    elif len(answering) < needed:
+        yield f"nodes: of {len(writable)} that can be written {len(answering)} answered lately, {needed} are needed"
 
 
 @blueprint.get("/v1/status")

@@ -110,8 +110,9 @@ class ScrubDocument(Document):
 
 
 class NodeDocument(Document):
-    """`mode_until`: when a pause ends by itself. `locked_names`: how many names there were given up, because the node
-    fails at them whatever is asked. `preview` only in the answer to a dry run."""
+    """`mode_until`: when a pause ends by itself. `unreachable_since`: when it showed itself last, null while it does;
+    nodes that fail all at once are not `down` for it (`state` is `unreachable`). `locked_names`: how many names there
+    were given up, because the node fails at them whatever is asked. `preview` only in the answer to a dry run."""
 
     name: str
     endpoint: str
@@ -127,6 +128,7 @@ class NodeDocument(Document):
     missing: int
     last_seen: str | None
     last_error: str | None
+    unreachable_since: str | None
     safe_to_remove: bool
     locked_names: int
     scrub: ScrubDocument

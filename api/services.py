@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -33,6 +33,8 @@ class SeenNodes(Protocol):
     def all(self) -> Mapping[str, Node]: ...
 
     def candidates(self) -> Sequence[Candidate]: ...
+
+    def answering(self) -> Collection[str]: ...
 
     def accept(self, node_id: str) -> int: ...
 

@@ -52,6 +52,10 @@ class StoreMetrics(Collector):
         for node in nodes:
             health.add_metric([node.spec.name, node.health.value], 1)
         yield health
+        away = GaugeMetricFamily("boveda_node_unreachable", "1 for a node that does not show itself", labels=["node"])
+        for node in nodes:
+            away.add_metric([node.spec.name], 0 if node.reachable else 1)
+        yield away
         yield from _scrubs(nodes, self._parts.catalogue.scrubs.all(), self._parts.catalogue.now())
 
 

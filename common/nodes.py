@@ -28,7 +28,7 @@ from common.blobstore.base import FIRST_BYTE_SECONDS, BlobStore
 from common.blobstore.guarded import as_node_error
 from common.blobstore.health import WRONG_AFTER, all_fail_together, next_epoch
 from common.blobstore.minio import open_store
-from common.blobstore.watch import FRESH_FOR, PROBE_SECONDS, Watch
+from common.blobstore.watch import FRESH_FOR, PROBE_SECONDS, Watch, lately
 from common.catalogue import base as catalogue
 from common.errors import (
     BovedaError,
@@ -141,6 +141,13 @@ class Nodes:
     def candidates(self) -> Sequence[Candidate]:
         """Nodes that take new copies now."""
         return self._view.candidates
+
+    def answering(self) -> Collection[str]:
+        """Ids of those among the candidates that showed themselves to this process lately. Nodes that fail together
+        stay candidates: that they may all be well is a reason to move nothing, and none to promise anything."""
+        within, watches = lately(self._interval), self._watches
+        ids = [candidate.id for candidate in self.candidates()]
+        return {node_id for node_id in ids if node_id in watches and watches[node_id].answers(within)}
 
     def readable(self) -> Collection[str]:
         """Ids of nodes that can be read now."""
@@ -318,8 +325,9 @@ class _Keeper:
         self._leases = leases
         self._owner = owner
         self._unnoticed = unnoticed(interval)
+        self._lately = lately(interval)
         self._holds = False
-        self._written: Mapping[str, tuple[NodeHealth, str | None]] = {}
+        self._written: Mapping[str, tuple[NodeHealth, str | None, bool]] = {}
         self._skipped = 0
         self._raise_at: dict[str, float] = {}
 
@@ -347,7 +355,10 @@ class _Keeper:
             if self._holds:
                 _apart(watch.row, partial(self._remember, watch))
         if self._holds:
-            self._write([*(watch.node() for watch in watches if watch.probed.is_set()), *unusable])
+            probed = [watch for watch in watches if watch.probed.is_set()]
+            unseen = {watch.row.id: watch.unseen(self._lately) for watch in probed}
+            known = {node_id: seconds for node_id, seconds in unseen.items() if seconds is not None}
+            self._write([*(watch.node() for watch in probed), *unusable], known)
 
     def release(self) -> None:
         """Let another process take over at once."""
@@ -373,26 +384,26 @@ class _Keeper:
         if row.mode is NodeMode.PAUSED and row.mode_until is not None and row.mode_until <= time.time():
             self._rows.end_pause(row.id, row.mode_until)
 
-    def _write(self, nodes: Sequence[Node]) -> None:
+    def _write(self, nodes: Sequence[Node], unseen: Mapping[str, float]) -> None:
         """Verdicts when one changed; otherwise now and then, for `last_seen`."""
-        now = {node.id: (node.health, node.last_error) for node in nodes}
+        now = {node.id: (node.health, node.last_error, bool(unseen.get(node.id))) for node in nodes}
         self._skipped += 1
         if now == self._written and self._skipped < SHOW_EVERY:
             return
         verdicts = {node.id: (node.health, node.last_seen, node.last_error) for node in nodes}
-        if self._write_all(verdicts, nodes):
+        if self._write_all(verdicts, nodes, unseen):
             self._written, self._skipped = now, 0
 
-    def _write_all(self, verdicts: Mapping[str, Shown], nodes: Sequence[Node]) -> bool:
+    def _write_all(self, verdicts: Mapping[str, Shown], nodes: Sequence[Node], unseen: Mapping[str, float]) -> bool:
         """In one transaction; if that fails for what one of them says, each in its own."""
         try:
-            return self._rows.write_health(verdicts, self._owner)
+            return self._rows.write_health(verdicts, self._owner, unseen)
         except _EVERYBODYS:
             raise
         except Exception:  # the edge of one node, whichever it is
             log.exception("nodes_health_unwritten")
             for node in nodes:
-                _apart(node, partial(self._rows.write_health, {node.id: verdicts[node.id]}, self._owner))
+                _apart(node, partial(self._rows.write_health, {node.id: verdicts[node.id]}, self._owner, unseen))
             return False
 
 

@@ -274,7 +274,7 @@ class Protection:
     wanted: wanted copies per blob. stored: the least number of good copies (`stored` on a node neither retired nor
     foreign) over the blobs, at most `wanted`. live: the same, counting only nodes that are not down. readable: the
     least number of stored or suspect copies on reachable nodes. harmed: a row once stored is not good or its node is
-    down, or a row is dead.
+    down, or a row is dead. A node that nobody reaches counts as down here.
     """
 
     wanted: int
@@ -351,7 +351,8 @@ class Node:
 
     identity: `new` (has none yet, gets one by itself), `known`, or `foreign` (remembered until accepted or seen right
     again). epoch: what the identity blob must at least say. since: when the health became what it is. writable_since:
-    when `writable` did, None if it always was.
+    when `writable` did, None if it always was. unreachable_since: when it showed itself last, None while it does: what
+    is shown, whatever the health says that guards the healing (nodes that fail together stay suspect).
     """
 
     id: str
@@ -366,23 +367,36 @@ class Node:
     last_seen: float | None
     last_error: str | None
     writable_since: float | None = None
+    unreachable_since: float | None = None
 
     @property
     def state(self) -> str:
-        """What is shown: the mode unless it is active, else the health."""
-        return (self.health if self.mode is NodeMode.ACTIVE else self.mode).value
+        """What is shown: the mode unless it is active, else the health, or that nobody reaches it all the same."""
+        if self.mode is not NodeMode.ACTIVE:
+            return self.mode.value
+        return "unreachable" if self.in_service and not self.reachable else self.health.value
+
+    @property
+    def reachable(self) -> bool:
+        """Whether it shows itself now, as far as anybody knows."""
+        return self.in_service and self.unreachable_since is None
+
+    @property
+    def in_service(self) -> bool:
+        """By the verdict that guards the healing."""
+        return self.health in (NodeHealth.UP, NodeHealth.SUSPECT)
 
     @property
     def takes_new_copies(self) -> bool:
-        return self.mode is NodeMode.ACTIVE and self.health in (NodeHealth.UP, NodeHealth.SUSPECT) and self.writable
+        return self.mode is NodeMode.ACTIVE and self.in_service and self.writable
 
     @property
     def readable(self) -> bool:
-        return self.mode is not NodeMode.RETIRED and self.health in (NodeHealth.UP, NodeHealth.SUSPECT)
+        return self.mode is not NodeMode.RETIRED and self.in_service
 
     @property
     def deletable_from(self) -> bool:
-        return self.mode is not NodeMode.PAUSED and self.health in (NodeHealth.UP, NodeHealth.SUSPECT)
+        return self.mode is not NodeMode.PAUSED and self.in_service
 
     @property
     def holds_good_copies(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -158,4 +159,5 @@ class MinioStore:
         if 200 <= answer.status < 300:
             return answer
         with answer:
-            raise s3.failure(method, answer.status, answer.body(s3.DOCUMENT_MAX))
+            body, date = answer.body(s3.DOCUMENT_MAX), answer.headers.get("date")
+            raise s3.failure(method, answer.status, body, date, time.time())

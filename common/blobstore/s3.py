@@ -16,6 +16,7 @@ from common.errors import BlobMissing, BlobStoreError, BucketMissing, NodeError,
 DOCUMENT_MAX = 4 << 20  # a listing of 1,000 of the longest names stays below
 MARKS_MAX = 200_000  # "<" and "=" of a document, so of its elements and attributes; a listing of 1,000 has some 20,000
 NAME_MAX = 1024  # bytes
+CLOCKS_APART = 600.0  # seconds; S3 servers refuse signatures that are 900 s old or young
 _FULL = frozenset(
     {"XMinioStorageFull", "XMinioDiskFull", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage", "QuotaExceeded"}
 )
@@ -34,12 +35,17 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _MALFORMED = "the node's listing is malformed"
 
 
-def failure(method: str, status: int, body: bytes) -> BlobStoreError:
-    """The error an answer that is no success stands for. Only the node's code is quoted, never its prose."""
+def failure(method: str, status: int, body: bytes, date: str | None = None, now: float = 0.0) -> BlobStoreError:
+    """The error an answer that is no success stands for. Only the node's code is quoted, never its prose.
+
+    `date`: the answer's header, `now`: our clock when it came. A signature is refused where the two are far apart.
+    """
     found = _CODE.search(body)
     code = found[1].decode() if found else ""
-    words = f"the node answered {status}{' ' + code if code else ''}"
-    if method != "GET" and status == 403 and code == "AccessDenied":  # right credentials: MinIO on a read-only disk
+    apart = _clocks_apart(date, now) if status == 403 else ""
+    words = f"the node answered {status}{' ' + code if code else ''}{apart}"
+    # With right credentials, and a clock that is right: MinIO on a read-only disk.
+    if method != "GET" and status == 403 and code == "AccessDenied" and not apart:
         return NodeReadOnly(words)
     if status == 507 or code in _FULL or (status >= 500 and _FULL_CAUSE.search(body)):
         return NodeReadOnly(words)
@@ -65,6 +71,17 @@ def check_range(header: str, offset: int, length: int | None, answered: int) -> 
     first, last = (int(found[1]), int(found[2])) if found else (-1, -1)
     if first != offset or answered < 1 or last - first + 1 != answered or (length is not None and answered > length):
         raise NodeError("the node did not answer with the range asked for", answered=True)
+
+
+def _clocks_apart(date: str | None, now: float) -> str:
+    """Nothing while the node's clock and ours agree well enough, or it does not tell the time."""
+    try:
+        ahead = now - http_date(date)
+    except NodeError:
+        return ""
+    if abs(ahead) < CLOCKS_APART:
+        return ""
+    return f"; our clock is {abs(ahead) / 60:.0f} minutes {'ahead of' if ahead > 0 else 'behind'} the node's"
 
 
 def http_date(value: str | None) -> float:

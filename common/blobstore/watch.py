@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from common.blobstore.base import BlobStore, Deadline
 from common.blobstore.guarded import GuardedStore, as_node_error
-from common.blobstore.health import IDENTITY_MAX, Identity, Verdict
+from common.blobstore.health import DOWN_AFTER, IDENTITY_MAX, Identity, Verdict
 from common.errors import BlobMissing, BlobStoreError, BlobTooLong, BucketMissing, NodeBusy, NodeError, NodeReadOnly
 from common.objects import IDENTITY_NAME, Node, NodeHealth
 
@@ -31,6 +31,11 @@ RETRY_WRITES = 60.0
 TRIAL_NAME = "boveda/writable"
 TRIAL = bytes(64 * 1024)
 NOBODY = Identity("", "", "", 0)
+
+
+def lately(interval: float) -> float:
+    """Seconds within which a node that is there shows itself: those of as many probes as bring a node down."""
+    return DOWN_AFTER * (interval + PROBE_SECONDS)
 
 
 class Watch:
@@ -64,6 +69,7 @@ class Watch:
         self._changed = changed
         self._together = together
         self._checked_at = -math.inf
+        self._right_at = time.monotonic()
         self._refused_at = -math.inf
         self._tried_at = -math.inf
         self._lock = threading.Lock()
@@ -85,6 +91,17 @@ class Watch:
             last_seen=self.last_seen,
             last_error=self.last_error,
         )
+
+    def answers(self, within: float) -> bool:
+        """Whether it showed its identity in the last so many seconds."""
+        return time.monotonic() - self._checked_at <= within
+
+    def unseen(self, within: float) -> float | None:
+        """0 if it `answers`, else for how long it did not; None while this process does not know that yet."""
+        if self.answers(within):
+            return 0.0
+        silent = time.monotonic() - self._right_at
+        return silent if silent > within else None
 
     def gate(self) -> None:
         """NodeBusy unless the node may be used now: known, not down, its identity seen within 5 s or right now."""
@@ -171,7 +188,7 @@ class Watch:
             self.verdict.fall(now)
 
     def _right(self, started: float) -> None:
-        self._checked_at = started
+        self._checked_at = self._right_at = started
         self.last_seen, self.last_error = time.time(), None
 
     def _check_inline(self) -> None:

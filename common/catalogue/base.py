@@ -196,10 +196,17 @@ class Nodes(Protocol):
     def totals(self) -> Mapping[str, NodeTotals]:
         """By node id. Exact; costs the same at any size."""
 
-    def write_health(self, verdicts: Mapping[str, tuple[NodeHealth, float | None, str | None]], owner: str) -> bool:
+    def write_health(
+        self,
+        verdicts: Mapping[str, tuple[NodeHealth, float | None, str | None]],
+        owner: str,
+        unseen: Mapping[str, float] = ...,
+    ) -> bool:
         """The holder of the `health` lease writes (health, last_seen, last_error); False if `owner` lost the lease.
 
         A change of health sets `since`; a node that is up again has its waiting rows made due (see `returned`).
+        `unseen`: of nodes that do not show themselves, for how many seconds; 0 of those that do. It sets
+        `unreachable_since`, by which nobody heals. What is not named stays.
         """
 
     def returned(self) -> Mapping[str, bool]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError as Taken
 
 from common.catalogue.base import NodeTotals
@@ -24,6 +25,7 @@ _ALL = (
         node_health.c.since,
         node_health.c.last_seen,
         node_health.c.last_error,
+        node_health.c.unreachable_since,
     )
     .select_from(nodes.join(node_health, node_health.c.node_id == nodes.c.id))
     .order_by(nodes.c.name)
@@ -34,6 +36,7 @@ _BEFORE = {"active": (*_LIVE, "retired"), "draining": _LIVE, "paused": _LIVE, "r
 
 
 _AWAY = {"down", "foreign"}
+_NOTHING: Mapping[str, float] = MappingProxyType({})
 
 # What an upload in progress has put, or is about to put, is not in the rows yet.
 _uploading = select(blobs.c.id).join(versions, versions.c.id == blobs.c.version_id).where(IS_UPLOADING)
@@ -57,6 +60,7 @@ def _node(row: AnyRow) -> Node:
         last_seen=row.last_seen,
         last_error=row.last_error,
         writable_since=row.writable_checked_at,
+        unreachable_since=row.unreachable_since,
     )
 
 
@@ -94,7 +98,12 @@ class SqlNodes:
     def totals(self) -> Mapping[str, NodeTotals]:
         return self._database.read(totals.of_nodes)
 
-    def write_health(self, verdicts: Mapping[str, tuple[NodeHealth, float | None, str | None]], owner: str) -> bool:
+    def write_health(
+        self,
+        verdicts: Mapping[str, tuple[NodeHealth, float | None, str | None]],
+        owner: str,
+        unseen: Mapping[str, float] = _NOTHING,
+    ) -> bool:
         def work(connection: Connection) -> bool:
             now = self._database.now(connection)
             lease = select(leases.c.owner).where(leases.c.name == "health", leases.c.until > now)
@@ -109,6 +118,8 @@ class SqlNodes:
                     values["since"] = now
                 if health.value in _AWAY:
                     values["woken_since"] = None
+                if node_id in unseen:
+                    values["unreachable_since"] = _unreachable(unseen[node_id], now)
                 connection.execute(update(node_health).where(node_health.c.node_id == node_id).values(**values))
             return True
 
@@ -215,6 +226,11 @@ class SqlNodes:
 def _changed(before: str | None, health: str) -> bool:
     """A node that is away stays away since then, whatever else is found to be wrong with it."""
     return before != health and not {before, health} <= _AWAY
+
+
+def _unreachable(unseen: float, now: float) -> ColumnElement[float] | None:
+    """Whoever saw it last knows since when; who takes over from him saw it never."""
+    return func.coalesce(node_health.c.unreachable_since, now - unseen) if unseen else None
 
 
 def _identify(connection: Connection, node_id: str, identity: str, epoch: int) -> int | None:

@@ -49,6 +49,7 @@ COPY = (
     copies.c.dead_at,
     nodes.c.mode,
     node_health.c.health,
+    node_health.c.unreachable_since,
 )
 
 
@@ -116,10 +117,11 @@ def protection(wanted: int, rows: Sequence[AnyRow]) -> Protection:
         placed = row.node_id is not None and row.mode != "retired"
         stored = row.copy_state == "stored"
         good = stored and placed and row.health != "foreign"
-        live = good and row.health != "down"
+        reached = row.health in ("up", "suspect") and row.unreachable_since is None
+        live = good and reached
         mine[0] += good
         mine[1] += live
-        mine[2] += placed and row.copy_state in ("stored", "suspect") and row.health in ("up", "suspect")
+        mine[2] += placed and row.copy_state in ("stored", "suspect") and reached
         harmed = harmed or row.dead_at is not None or (row.stored_at is not None and not live)
     least = [min(column) for column in zip(*counts.values(), strict=True)] or [0, 0, 0]
     return Protection(wanted, min(least[0], wanted), min(least[1], wanted), least[2], harmed)
@@ -127,14 +129,12 @@ def protection(wanted: int, rows: Sequence[AnyRow]) -> Protection:
 
 _placed = (copies.c.node_id.is_not(None)) & (nodes.c.mode != "retired") & (copies.c.state != "doomed")
 _good = _placed & (copies.c.state == "stored") & (node_health.c.health != "foreign")
-_live = _good & (node_health.c.health != "down")
-READABLE = _placed & copies.c.state.in_(("stored", "suspect")) & node_health.c.health.in_(("up", "suspect"))
+_reached = node_health.c.health.in_(("up", "suspect")) & node_health.c.unreachable_since.is_(None)
+_live = _good & _reached
+READABLE = _placed & copies.c.state.in_(("stored", "suspect")) & _reached
 _harmed = (copies.c.state != "doomed") & (
     copies.c.dead_at.is_not(None)
-    | (
-        copies.c.stored_at.is_not(None)
-        & ((copies.c.state != "stored") | (nodes.c.mode == "retired") | node_health.c.health.in_(("foreign", "down")))
-    )
+    | (copies.c.stored_at.is_not(None) & ((copies.c.state != "stored") | (nodes.c.mode == "retired") | ~_reached))
 )
 
 

@@ -20,7 +20,13 @@ COUNTING_SECONDS = 300  # with a node down: some 27 µs for each object with a c
 _BAD_NODES = (
     select(nodes.c.id)
     .select_from(nodes.join(node_health, node_health.c.node_id == nodes.c.id))
-    .where(or_(nodes.c.mode == "retired", node_health.c.health.in_(("down", "foreign"))))
+    .where(
+        or_(
+            nodes.c.mode == "retired",
+            node_health.c.health.in_(("down", "foreign")),
+            node_health.c.unreachable_since.is_not(None),
+        )
+    )
 )
 _of_copies = select(blobs.c.version_id).select_from(copies.join(blobs, blobs.c.id == copies.c.blob_id))
 # Each side by an index of its own; with OR, SQLite would go through all copies. Nodes by their ids: with a subquery

@@ -161,6 +161,7 @@ node_health = Table(
     Column("last_seen", Double),
     Column("last_error", Text),
     Column("woken_since", Double),
+    Column("unreachable_since", Double),
     CheckConstraint("health IN ('up', 'suspect', 'down', 'foreign')", name="health"),
 )
 

@@ -8,8 +8,20 @@ from typing import Any
 import pytest
 
 from api.openapi import shown_methods
-from api.schemas import BucketDocument, BucketList, JobDocument, JobList, Listing, NodeDocument, NodeList, Ready, Status
+from api.schemas import (
+    BucketDocument,
+    BucketList,
+    CopiesDocument,
+    JobDocument,
+    JobList,
+    Listing,
+    NodeDocument,
+    NodeList,
+    Ready,
+    Status,
+)
 from common.jobs.base import Queue, TaskName
+from common.objects import NodeHealth
 from common.scrubbing import Scrub, scrub_lease
 from common.work import JobState
 from tests.unit.api import documented
@@ -225,6 +237,32 @@ def test_readyz_says_what_is_missing(api: ApiWorld) -> None:
     api.nodes.down = set(api.nodes.stores)
     missing = problem(api.client.get("/readyz"), 503, "not-ready")["missing"]
     assert [text.partition(":")[0] for text in missing] == ["keys", "nodes"]
+
+
+def test_nodes_that_answer_no_probe_are_missing_though_they_are_not_believed_down(api: ApiWorld) -> None:
+    api.nodes.silent = set(api.nodes.stores)
+    (missing,) = problem(api.client.get("/readyz"), 503, "not-ready")["missing"]
+    assert missing == "nodes: of 3 that can be written 0 answered lately, 1 are needed"
+    api.nodes.silent.pop()
+    assert api.client.get("/readyz").status_code == 200
+
+
+def test_while_no_node_answers_objects_are_not_protected_and_an_alert_says_why(api: ApiWorld) -> None:
+    api.client.put(f"{OBJECTS}/a", data=b"1", headers={"X-Write-Copies": "3"})
+    rows = api.catalogue.nodes.all()
+    lost = {row.id: (NodeHealth.SUSPECT, None, "the node answered 403 RequestTimeTooSkewed") for row in rows}
+    api.catalogue.nodes.write_health(lost, "world", {row.id: 12.0 for row in rows})
+    status = Status.model_validate_json(api.client.get("/v1/status").data)
+    assert status.nodes == {"unreachable": 3}
+    assert (status.objects["protected"], status.objects["unavailable"]) == (0, 1)
+    (alert,) = [alert for alert in status.alerts if alert.name == "nodes-unreachable"]
+    assert "RequestTimeTooSkewed" in alert.detail
+    assert alert.since is not None
+    node = NodeDocument.model_validate_json(api.client.get("/v1/nodes/n1").data)
+    assert (node.health, node.state, node.unreachable_since) == ("suspect", "unreachable", alert.since)
+    copies = CopiesDocument.model_validate_json(api.client.get("/v1/buckets/casa/copies/a").data)
+    assert (copies.object.state, copies.object.copies.stored) == ("unavailable", 3)
+    assert 'boveda_node_unreachable{node="n1"} 1.0' in api.client.get("/metrics").text
 
 
 def test_status_counts_what_there_is(api: ApiWorld) -> None:

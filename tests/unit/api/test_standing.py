@@ -90,10 +90,31 @@ def test_all_is_well_is_no_alert() -> None:
 
 
 def test_a_node_that_is_away_is_one_since_it_is_unless_it_was_given_up() -> None:
-    assert names(node("a", NodeHealth.DOWN)) == {"node-down": "1970-01-01T00:00:50.000000Z"}
-    assert names(node("a", NodeHealth.DOWN, NodeMode.PAUSED)) == {"node-down": "1970-01-01T00:00:50.000000Z"}
-    assert names(node("a", NodeHealth.FOREIGN)) == {"node-foreign": "1970-01-01T00:00:50.000000Z"}
-    assert names(node("a", NodeHealth.DOWN, NodeMode.RETIRED)) == {}
+    up = node("b", NodeHealth.UP)
+    assert names(up, node("a", NodeHealth.DOWN)) == {"node-down": "1970-01-01T00:00:50.000000Z"}
+    assert names(up, node("a", NodeHealth.DOWN, NodeMode.PAUSED)) == {"node-down": "1970-01-01T00:00:50.000000Z"}
+    assert names(up, node("a", NodeHealth.FOREIGN)) == {"node-foreign": "1970-01-01T00:00:50.000000Z"}
+    assert names(up, node("a", NodeHealth.DOWN, NodeMode.RETIRED)) == {}
+
+
+def unseen(name: str, since: float, mode: NodeMode = NodeMode.ACTIVE, health: NodeHealth = NodeHealth.SUSPECT) -> Node:
+    return replace(node(name, health, mode), unreachable_since=since, last_error="the node answered 403")
+
+
+def test_a_node_that_does_not_show_itself_is_one_though_it_is_not_believed_down() -> None:
+    up = node("b", NodeHealth.UP)
+    assert names(up, unseen("a", 70.0)) == {"node-unreachable": "1970-01-01T00:01:10.000000Z"}
+    assert names(up, unseen("a", 70.0, NodeMode.PAUSED)) == {"node-unreachable": "1970-01-01T00:01:10.000000Z"}
+    assert names(up, unseen("a", 70.0, health=NodeHealth.DOWN)) == {"node-down": "1970-01-01T00:00:50.000000Z"}
+    assert names(up, unseen("a", 70.0, NodeMode.RETIRED)) == {}
+
+
+def test_that_no_node_answers_is_one_alert_since_the_last_did_and_says_what_they_said() -> None:
+    (alert,) = alerts([unseen("a", 70.0), unseen("b", 90.0)], NOTHING, WELL, {}, {})
+    assert (alert["name"], alert["since"]) == ("nodes-unreachable", "1970-01-01T00:01:30.000000Z")
+    assert "no node answers: the node answered 403" in str(alert["detail"])
+    assert "nodes-unreachable" in names(unseen("a", 70.0), node("b", NodeHealth.DOWN))
+    assert names(node("a", NodeHealth.UP, NodeMode.RETIRED)) == {}
 
 
 def test_a_reclaim_that_stops_is_one_since_it_does() -> None:

@@ -54,12 +54,13 @@ def prepare(database: Path, nodes: int = 3) -> None:
 
 
 class MemoryNodes:
-    """Nodes as this process sees them; `down` ones can be neither written nor read."""
+    """Nodes as this process sees them; `down` ones can be neither written nor read, `silent` ones answer no probe."""
 
     def __init__(self, rows: Sequence[Node]) -> None:
         self.rows = {node.id: node for node in rows}
         self.stores = {node.id: MemoryStore() for node in rows}
         self.down: set[str] = set()
+        self.silent: set[str] = set()
         self.accepted: list[str] = []
 
     def all(self) -> Mapping[str, Node]:
@@ -67,6 +68,9 @@ class MemoryNodes:
 
     def candidates(self) -> Sequence[Candidate]:
         return [Candidate(node_id, "", 1.0) for node_id in self.stores if node_id not in self.down]
+
+    def answering(self) -> Collection[str]:
+        return [candidate.id for candidate in self.candidates() if candidate.id not in self.silent]
 
     def accept(self, node_id: str) -> int:
         self.accepted.append(node_id)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from common.blobstore.s3 import MARKS_MAX, check_range, delete_errors, http_date, page
-from common.errors import NodeError
+from common.blobstore.s3 import MARKS_MAX, check_range, delete_errors, failure, http_date, page
+from common.errors import NodeError, NodeReadOnly, NodeRefused
 
 S3 = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
@@ -13,6 +13,30 @@ def test_names_that_failed_are_told_and_absent_ones_are_not() -> None:
         <Error><Key>b</Key><Code>NoSuchKey</Code></Error></DeleteResult>"""
     assert delete_errors(document.encode(), ["a", "b"]) == {"a": "AccessDenied"}
     assert delete_errors(f"<DeleteResult {S3}/>".encode(), []) == {}
+
+
+DENIED = b"<Error><Code>AccessDenied</Code></Error>"
+NOON = http_date("Sat, 31 Jan 2026 12:00:00 GMT")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+@pytest.mark.parametrize(
+    ("ours", "words"),
+    [
+        (NOON + 1200, "; our clock is 20 minutes ahead of the node's"),
+        (NOON - 1200, "; our clock is 20 minutes behind the node's"),
+    ],
+)
+def test_a_refusal_says_by_how_much_the_clocks_differ_and_is_no_full_disk(method: str, ours: float, words: str) -> None:
+    error = failure(method, 403, DENIED, "Sat, 31 Jan 2026 12:00:00 GMT", ours)
+    assert isinstance(error, NodeRefused)
+    assert error.detail == f"the node answered 403 AccessDenied{words}"
+
+
+@pytest.mark.parametrize("date", ["Sat, 31 Jan 2026 12:00:00 GMT", "yesterday", "", None])
+def test_a_refusal_with_clocks_that_agree_or_are_not_told_says_nothing_of_them(date: str | None) -> None:
+    assert failure("GET", 403, DENIED, date, NOON + 60).detail == "the node answered 403 AccessDenied"
+    assert isinstance(failure("PUT", 403, DENIED, date, NOON + 60), NodeReadOnly)
 
 
 def test_names_that_were_not_to_be_deleted_are_the_nodes_failure() -> None:

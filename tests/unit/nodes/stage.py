@@ -31,6 +31,7 @@ class Rows:
     def __init__(self) -> None:
         self.rows: dict[str, Node] = {}
         self.verdicts: dict[str, tuple[NodeHealth, float | None, str | None]] = {}
+        self.unseen: dict[str, float] = {}
         self.holder = ""
         self.away = False
         self.stored = 0
@@ -62,12 +63,18 @@ class Rows:
     def cluster(self) -> tuple[str, str]:
         return "cluster", "generation"
 
-    def write_health(self, verdicts: Mapping[str, tuple[NodeHealth, float | None, str | None]], owner: str) -> bool:
+    def write_health(
+        self,
+        verdicts: Mapping[str, tuple[NodeHealth, float | None, str | None]],
+        owner: str,
+        unseen: Mapping[str, float],
+    ) -> bool:
         self._reach()
         if owner != self.holder:
             return False
         self._take(*verdicts)
         self.verdicts |= verdicts
+        self.unseen |= unseen
         return True
 
     def set_identity(self, node_id: str, identity: str, epoch: int) -> None:

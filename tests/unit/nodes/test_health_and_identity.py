@@ -11,6 +11,7 @@ import pytest
 from common.blobstore.base import Deadline, foreground
 from common.blobstore.health import Identity
 from common.blobstore.memory import MemoryStore
+from common.blobstore.watch import lately
 from common.catalogue import base as catalogue
 from common.errors import ConfigurationError, NodeBusy, NodeReadOnly
 from common.nodes import Nodes, unnoticed
@@ -162,6 +163,54 @@ def test_nodes_that_all_fail_together_stay_suspect(stage: Stage) -> None:
     stage.stores["a"].faults.down = False
     becomes(nodes, "a", NodeHealth.UP)
     becomes(nodes, "b", NodeHealth.DOWN)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Seconds after which a node that does not show itself is unreachable here; verdicts are written at once."""
+    monkeypatch.setattr("common.blobstore.watch.PROBE_SECONDS", 0.2)
+    monkeypatch.setattr("common.nodes.REFRESH_SECONDS", 0.02)
+    return lately(INTERVAL)
+
+
+def test_nodes_that_fail_together_are_shown_to_be_unreachable_and_promise_nothing(
+    stage: Stage, impatient: float
+) -> None:
+    for name in "abc":
+        stage.node(name)
+    nodes = stage.process()
+    assert nodes.answering() == {"a", "b", "c"}
+    wait(lambda: stage.rows.unseen == {"a": 0.0, "b": 0.0, "c": 0.0})
+    for store in stage.stores.values():
+        store.faults.down = True
+    wait(lambda: nodes.answering() == set())
+    assert names(nodes) == ["a", "b", "c"], "nothing is moved for it"
+    wait(lambda: all(stage.rows.unseen[name] > impatient for name in "abc"))
+    assert {verdict[0] for verdict in stage.rows.verdicts.values()} == {NodeHealth.SUSPECT}
+    stage.stores["b"].faults.down = False
+    wait(lambda: nodes.answering() == {"b"} and stage.rows.unseen["b"] == 0.0)
+    assert stage.rows.unseen["a"] > impatient
+
+
+def test_nodes_that_refuse_all_there_is_are_as_unreachable(stage: Stage, impatient: float) -> None:
+    stage.node("a")
+    nodes = stage.process()
+    stage.stores["a"].faults.refuses = True
+    wait(lambda: stage.rows.unseen["a"] > impatient)
+    assert nodes.answering() == set()
+
+
+def test_a_process_that_takes_the_verdict_over_does_not_call_a_node_reachable_it_has_not_seen(stage: Stage) -> None:
+    stage.node("a", identity="known", unreachable_since=1.0)
+    stage.stores["a"].faults.down = True
+    nodes = stage.process()
+    wait(lambda: "a" in stage.rows.verdicts)
+    assert "a" not in stage.rows.unseen
+    assert nodes.answering() == set()
+
+
+def test_a_node_that_is_there_shows_itself_within_three_probes() -> None:
+    assert lately(2.0) == 9.0
 
 
 def test_a_hung_node_delays_neither_the_start_nor_the_others(stage: Stage) -> None:
