@@ -14,7 +14,7 @@ __all__ = ["create_app"]
 
 def create_app(services: Services) -> Flask:
     """The WSGI application over these parts. Makes no connection and starts no thread."""
-    # Imported here: `api.gunicorn_conf` has to prepare the environment before anything of the package is loaded.
+    # Imported here: `api.gunicorn_conf` has to say where metrics are kept before any is made.
     from api.application import assemble
 
     return assemble(services)

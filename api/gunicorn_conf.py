@@ -1,8 +1,8 @@
 """gunicorn's configuration, from the settings: `gunicorn -c python:api.gunicorn_conf api.wsgi:app`.
 
-The master loads this once: it prepares the folder that the processes' metrics share (its name has to be in the
-environment before `prometheus_client` is first loaded), and the code, so that the processes share its memory. Clients
-and threads are made in each process, after the fork.
+The master loads this once: it prepares the folder that the processes' metrics share (before any module that has
+metrics is loaded), and the code, so that the processes share its memory. Clients and threads are made in each process,
+after the fork.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import shutil
 import sys
 from typing import Any
 
+from common import telemetry
 from common.errors import ConfigurationError
 from common.settings import load
 
@@ -40,14 +41,13 @@ if _mallopt is not None:
     _mallopt(_M_MMAP_THRESHOLD, ON_HEAP_BYTES)
 
 _metrics = settings.home.resolve() / "api-metrics"
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
 shutil.rmtree(_metrics, ignore_errors=True)
 _metrics.mkdir(parents=True, exist_ok=True)
+telemetry.share(_metrics)
 
 import api.wiring  # noqa: E402, F401 - loaded once, before the fork; starts nothing
 from api.auth import read_secret  # noqa: E402
 from api.worker import Log, Worker  # noqa: E402
-from common import telemetry  # noqa: E402
 
 try:
     if settings.auth == "token" and settings.admin_token_file is not None:

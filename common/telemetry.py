@@ -2,8 +2,10 @@
 
 Events are constant names with fields: `log.warning("copy_suspected", blob=…, node=…)`. Names of objects are not logged,
 only ids. Metrics are module-level objects of `prometheus_client` where they are counted; with several processes behind
-one address (`PROMETHEUS_MULTIPROC_DIR` set before the first import) `expose` adds them up; a process without an address
-of its own gets one from `serve`.
+one address (`share`, before the modules with metrics are loaded) `expose` adds them up; a process without an address of
+its own gets one from `serve`.
+
+Of prometheus_client's insides this needs `values.ValueClass`, by which a metric keeps its count.
 """
 
 from __future__ import annotations
@@ -14,10 +16,18 @@ import re
 import sys
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, start_http_server
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    generate_latest,
+    start_http_server,
+    values,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -80,6 +90,13 @@ def bound(**fields: object) -> Iterator[None]:
     """Add ids (a task's, a job's) to every event inside the block."""
     with structlog.contextvars.bound_contextvars(**fields):
         yield
+
+
+def share(folder: Path) -> None:
+    """Keep the counts of all metrics that are made from now on in this folder, which other processes may have too."""
+    os.environ[MULTIPROCESS] = str(folder)
+    # Chosen when prometheus_client was loaded: in the embedded cluster by the parent of all processes, for one alone.
+    values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
 
 
 def serve(address: str) -> None:

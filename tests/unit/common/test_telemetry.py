@@ -96,14 +96,14 @@ def test_a_process_without_an_address_serves_its_metrics_at_one_of_its_own() -> 
 
 def test_metrics_of_processes_that_share_a_folder_add_up(tmp_path: Path) -> None:
     program = (
-        "import sys; from prometheus_client import Counter; from common.telemetry import expose;"
-        "c = Counter('things', 'x'); c.inc(2);"
-        "sys.stdout.write(expose()[0].decode())"
+        "import sys; from pathlib import Path; from prometheus_client import Counter; from common import telemetry;"
+        "telemetry.share(Path(sys.argv[1])); c = Counter('things', 'x'); c.inc(2);"
+        "sys.stdout.write(telemetry.expose()[0].decode())"
     )
-    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[3])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     outputs = [
         subprocess.run(
-            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+            [sys.executable, "-c", program, str(tmp_path)], env=environment, capture_output=True, text=True, check=True
         ).stdout
         for _ in range(2)
     ]
