@@ -8,6 +8,7 @@ after the fork.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import resource
 import shutil
@@ -45,7 +46,8 @@ shutil.rmtree(_metrics, ignore_errors=True)
 _metrics.mkdir(parents=True, exist_ok=True)
 telemetry.share(_metrics)
 
-import api.wiring  # noqa: E402, F401 - loaded once, before the fork; starts nothing
+import api.application  # noqa: E402 - loaded once, before the fork; starts nothing
+import api.wiring  # noqa: E402, F401
 from api.auth import read_secret  # noqa: E402
 from api.worker import Log, Worker  # noqa: E402
 
@@ -76,6 +78,12 @@ http_parser = "python"  # what `api/request_head.py` changes, another parser wou
 sendfile = False  # the sockets never block; what is sent is counted
 control_socket_disable = True
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 - the heartbeat; a disk may stall
+
+
+def when_ready(server: Any) -> None:
+    # The processes share what was loaded here until they write to it, and a garbage collection writes to all it sees.
+    gc.collect()
+    gc.freeze()
 
 
 def post_worker_init(worker: Any) -> None:
