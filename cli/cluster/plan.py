@@ -21,6 +21,8 @@ from common.settings import Settings
 
 Kind = Literal["node", "queue", "setup", "api", "worker", "beat", "flower"]
 SHARED_QUEUES = "replicate,repair,delete"
+SHOWN_TASKS = 5000
+"""How many tasks Flower keeps, at 5 KB each."""
 _API_GRACE, _WORKER_GRACE = 4.0, 5.0
 
 
@@ -113,7 +115,8 @@ def _ours(home: Home, settings: Settings, places: Layout, environment: Mapping[s
     api = _python(("-m", "gunicorn", "-c", "python:api.gunicorn_conf", "api.wsgi:app"), environment)
     api = replace(api, endpoint=url, ready="/healthz", grace=_API_GRACE)
     flower_url = replace_host(servers.HOST, settings.flower_port)
-    flower = _celery(environment, "flower", f"--address={servers.HOST}", f"--port={settings.flower_port}")
+    at = (f"--address={servers.HOST}", f"--port={settings.flower_port}", f"--max-tasks={SHOWN_TASKS}")
+    flower = _celery(environment, "flower", *at)
     beat = _celery(environment, "beat", "--schedule", str(home.path / "beat" / "schedule"), "--pidfile=")
     queues = {f"worker{number}": (SHARED_QUEUES, 8) for number in range(1, workers + 1)}
     queues |= {"control": ("control", 4), "scrub": ("scrub", 2)}
