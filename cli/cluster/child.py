@@ -17,10 +17,13 @@ import subprocess
 import time
 from contextlib import suppress
 from enum import Enum
+from pathlib import Path
 
-from cli.cluster import private
+from cli.cluster import forked, private
+from cli.cluster.forked import Forked
 from cli.cluster.plan import Spec
 from cli.cluster.processes import Identity
+from cli.cluster.servers import Launch
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 LONG_RUN = 30.0
@@ -51,7 +54,7 @@ class Child:
         self.status: int | None = None
         self._restart = restart
         self._deaths = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._since = 0.0
         self._due = 0.0
 
@@ -108,15 +111,11 @@ class Child:
                 private.write(path, text)
             _rotate(spec)
             with spec.log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    launch.argv,
-                    env=dict(launch.env),
-                    cwd=spec.data if spec.kind in ("node", "queue") else spec.log.parent,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                    umask=0o077,
+                folder = spec.data if spec.kind in ("node", "queue") else spec.log.parent
+                self._process = (
+                    forked.start(spec.name, launch, folder, log.fileno())
+                    if launch.main
+                    else _program(launch, folder, log.fileno())
                 )
         except OSError as error:
             return self._after_death(time.monotonic(), f"cannot be started ({error.strerror})")
@@ -153,6 +152,19 @@ class Child:
         assert self._process is not None
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _program(launch: Launch, folder: Path, log: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        launch.argv,
+        env=dict(launch.env),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        umask=0o077,
+    )
 
 
 def _cause(status: int) -> str:

@@ -7,7 +7,6 @@ Flower.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,14 @@ from common.settings import Settings
 
 Kind = Literal["node", "queue", "setup", "api", "worker", "beat", "flower"]
 SHARED_QUEUES = "replicate,repair,delete"
+LIBRARIES = (
+    *("structlog", "pydantic_settings", "blake3", "minio"),
+    *("sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql", "sqlite3"),
+    *("celery.bin.celery", "celery.app.control", "celery.app.log", "celery.worker.components"),
+    *("celery.worker.consumer", "celery.worker.strategy", "celery.concurrency.thread", "kombu.transport.redis"),
+)
+"""What most of our processes need; the supervisor loads it once for all of them. None is our own code: a process that
+is started again runs what lies on the disk then."""
 SHOWN_TASKS = 5000
 """How many tasks Flower keeps, at 5 KB each."""
 _API_GRACE, _WORKER_GRACE = 4.0, 5.0
@@ -52,6 +59,7 @@ class Plan:
     servers: Sequence[Spec]
     setup: Sequence[Spec]
     ours: Sequence[Spec]
+    libraries: Sequence[str] = ()
 
 
 def make(home: Home, settings: Settings, places: Layout, workers: int) -> Plan:
@@ -65,6 +73,7 @@ def make(home: Home, settings: Settings, places: Layout, workers: int) -> Plan:
         servers=[*nodes, _queue(home, places)],
         setup=_setup(home, environment),
         ours=_ours(home, settings, places, environment, workers),
+        libraries=LIBRARIES,
     )
 
 
@@ -101,18 +110,19 @@ def _queue(home: Home, places: Layout) -> Spec:
 
 def _setup(home: Home, environment: Mapping[str, str]) -> list[Spec]:
     commands = {
-        "migrate": ("-m", "common.catalogue.migrate"),
-        "keys": ("-m", "cli.main", "keys", "init", "--if-absent"),
+        "migrate": ("common.catalogue.migrate:main", ("migrate",)),
+        "keys": ("cli.main:main", ("boveda", "keys", "init", "--if-absent")),
     }
     return [
-        Spec(name, "setup", _python(arguments, environment), home.path, home.log(name))
-        for name, arguments in commands.items()
+        Spec(name, "setup", _forked(main, argv, environment), home.path, home.log(name))
+        for name, (main, argv) in commands.items()
     ]
 
 
 def _ours(home: Home, settings: Settings, places: Layout, environment: Mapping[str, str], workers: int) -> list[Spec]:
     url = own_url(settings)
-    api = _python(("-m", "gunicorn", "-c", "python:api.gunicorn_conf", "api.wsgi:app"), environment)
+    argv = ("gunicorn", "-c", "python:api.gunicorn_conf", "api.wsgi:app")
+    api = _forked("gunicorn.app.wsgiapp:run", argv, environment)
     api = replace(api, endpoint=url, ready="/healthz", grace=_API_GRACE)
     flower_url = replace_host(servers.HOST, settings.flower_port)
     at = (f"--address={servers.HOST}", f"--port={settings.flower_port}", f"--max-tasks={SHOWN_TASKS}")
@@ -151,11 +161,11 @@ def _worker(home: Home, environment: Mapping[str, str], name: str, queues: str, 
 
 
 def _celery(environment: Mapping[str, str], *arguments: str) -> Launch:
-    return _python(("-m", "celery", "-A", "workers.celery", *arguments), environment)
+    return _forked("celery.__main__:main", ("celery", "-A", "workers.celery", *arguments), environment)
 
 
-def _python(arguments: Sequence[str], environment: Mapping[str, str]) -> Launch:
-    return Launch((sys.executable, *arguments), environment, endpoint="", grace=_WORKER_GRACE)
+def _forked(main: str, argv: Sequence[str], environment: Mapping[str, str]) -> Launch:
+    return Launch(argv, environment, endpoint="", grace=_WORKER_GRACE, main=main)
 
 
 _PATHS = ("admin_token_file", "keyring_file", "passphrase_file", "secrets_dir")

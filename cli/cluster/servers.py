@@ -46,6 +46,8 @@ class Launch:
 
     env is its whole environment. files are written before, mode 0600. ready is a path that answers 200 by HTTP once it
     serves, or empty where there is none (the queue: it answers PING). grace: seconds between SIGTERM and SIGKILL.
+    main is empty for a program; for a process of our own it is the `module:function` that a fork of the supervisor
+    calls, with argv as its arguments.
     """
 
     argv: Sequence[str]
@@ -54,6 +56,7 @@ class Launch:
     ready: str = ""
     files: Mapping[Path, str] = field(default_factory=dict, repr=False)
     grace: float = 5.0
+    main: str = ""
 
 
 def node(kind: NodeKind, program: str, data: Path, ports: Sequence[int], credentials: Credentials) -> Launch:

@@ -1,8 +1,9 @@
 """The parent of all processes of an embedded cluster. One thread, one loop: signals, control socket, what is due.
 
 Its life, in order:
-1. storage nodes and queue are started; at the same time the schema is brought up to date and the keyring made
-2. when those two are done and the servers answer: the API, then workers, beat, Flower
+1. storage nodes and queue are started; while they begin to serve, the libraries of our own processes are loaded, then
+   the schema is brought up to date and the keyring made
+2. when those two are done and the servers answer: the API, then workers, beat, Flower, as forks
 3. when /readyz answers: up. What dies starts again; what `boveda cluster stop|kill` ended stays down
 4. when asked to end (SIGINT, SIGTERM): the API, then beat, Flower and the workers, then queue and nodes. Asked a second
    time: everything at once
@@ -22,7 +23,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Protocol
 
-from cli.cluster import layout, ready, state
+from cli.cluster import forked, layout, ready, state
 from cli.cluster.child import Child, State
 from cli.cluster.control import ACTIONS, Listener, Request
 from cli.cluster.lockwatch import stuck_holder
@@ -116,7 +117,11 @@ class Supervisor:
     # -- its life, a step at a time: each `yield` is a turn of the loop
 
     def _live(self) -> Iterator[None]:
-        for child in (*self._servers, *self._setup):
+        for child in self._servers:
+            self._tell(child, child.start())
+        self._write(Identity.of(os.getpid()))  # before a second in which nothing else is done here
+        forked.load(self._plan.libraries)
+        for child in self._setup:
             self._tell(child, child.start())
         yield
         end = time.monotonic() + _SERVERS_SECONDS

@@ -10,10 +10,13 @@ import stat
 import urllib.request
 from pathlib import Path
 
+from cli.cluster.processes import Identity, members
 from tests.integration.cluster.conftest import Cluster, Clusters, alive
 from tests.servers import answers, refuses, wait_until
 
 NAMES = ["node1", "node2", "node3", "queue", "api", "worker1", "worker2", "control", "scrub", "beat", "flower"]
+
+MEMORY_MIB = 430
 
 
 def _get(cluster: Cluster, key: str) -> bytes:
@@ -31,6 +34,19 @@ def _secrets_of(cluster: Cluster) -> list[str]:
     layout = json.loads((cluster.home / "layout.json").read_text())
     keys = [json.loads(path.read_text())["secret_key"] for path in (cluster.home / "credentials").iterdir()]
     return [layout["queue_password"], (cluster.home / "passphrase").read_text().strip(), *keys]
+
+
+def _own_memory(cluster: Cluster) -> float:
+    """MiB of all our own processes and their children, with shared memory counted once."""
+    leaders = [process["pid"] for process in cluster.processes().values() if process["kind"] not in ("node", "queue")]
+    identities = [Identity.of(pid) for pid in (cluster.supervisor, *leaders)]
+    pids = [pid for identity in identities if identity is not None for pid in members(identity)]
+    return sum(_pss(pid) for pid in pids) / 1024
+
+
+def _pss(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def test_a_cluster_shows_what_runs_keeps_what_it_took_and_ends_without_a_trace(clusters: Clusters) -> None:
@@ -59,6 +75,9 @@ def test_a_cluster_shows_what_runs_keeps_what_it_took_and_ends_without_a_trace(c
     # it does its work
     cluster.put("letter", b"hola")
     wait_until(lambda: _copies(cluster, "letter") == 3, what="three copies")
+
+    # which takes no more memory than docs/performance.md says
+    assert _own_memory(cluster) <= MEMORY_MIB
 
     # one home, one cluster
     second = cluster.run("up", "--detach")
