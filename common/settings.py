@@ -31,7 +31,9 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".boveda"), description="folder of all state")
     host: str = Field("127.0.0.1", description="address the API listens on")
     port: int = Field(5000, ge=1, le=65535, description="port of the API")
-    flower_port: int = Field(5555, ge=1, le=65535, description="port of Flower, the task dashboard (loopback only)")
+    flower_port: int = Field(
+        5555, ge=0, le=65535, description="port of Flower, the task dashboard (loopback only); 0: no Flower"
+    )
     url: str = Field("", description="the API the command line talks to; empty: the embedded cluster on host and port")
     api_processes: int = Field(3, ge=1, le=64, description="API processes")
     api_threads: int = Field(8, ge=1, le=8, description="threads of each API process (more would starve the probes)")
@@ -69,6 +71,9 @@ class Settings(BaseSettings):
         3600, gt=0, description="seconds between two looks for blobs on a node that no row refers to"
     )
     sweep_interval: float = Field(2, gt=0, description="seconds between sweeps")
+    repeat_seconds: float = Field(
+        20, ge=1, description="seconds after which work that was put into the queue and not begun is put there again"
+    )
     probe_interval: float = Field(2, gt=0, description="seconds between probes of a node")
     lease_seconds: float = Field(60, ge=5, description="how long a worker holds a copy without renewing")
     backoff_base: float = Field(1, ge=0, description="first bound of the full-jitter back-off, seconds (0: tests)")

@@ -17,7 +17,6 @@ from common.settings import Settings
 from workers.scrub import is_due, scrubbed
 
 QUEUE_LIMIT: Final = 20
-REPEAT_SECONDS: Final = 20.0
 TOMBSTONE_SECONDS: Final = 86400.0
 TOMBSTONES: Final = 300
 LOOKS: Final = 60  # times an interval at which it is looked whether a reclaim is due
@@ -29,6 +28,7 @@ class Rounds:
         self._queue = queue
         self._period = settings.scrub_period
         self._interval = settings.reclaim_interval
+        self._repeat = settings.repeat_seconds
         self._sent: dict[str, tuple[float, float]] = {}
         self._looked_at = float("-inf")
 
@@ -51,7 +51,7 @@ class Rounds:
 
     def _unsent(self, node_id: str, updated: float) -> bool:
         sent, at = self._sent.get(node_id, (None, 0.0))
-        return sent != updated or time.monotonic() - at > REPEAT_SECONDS
+        return sent != updated or time.monotonic() - at > self._repeat
 
     def reclaim(self) -> None:
         """Once an interval for each node: a lease that nobody gives back marks it, for all sweeps of all hosts."""

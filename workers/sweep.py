@@ -40,7 +40,6 @@ from workers.targets import taking
 
 PASS_SECONDS: Final = 10.0
 LEASE_SECONDS: Final = 20.0
-REPEAT_SECONDS: Final = 20.0
 ROWS_A_PAGE: Final = 1000
 PAGES_A_PASS: Final = 20
 LEASE_NAME: Final = "sweep"
@@ -187,7 +186,7 @@ class Sweep:
 
     def _due(self, action: CopyAction, node_id: str, sources: Reach) -> Iterator[Sequence[tuple[int, str, int]]]:
         """Pages of a node's due rows, so many a pass. Behind more parked ones than that, the next pass goes on."""
-        before = self._catalogue.now() - REPEAT_SECONDS
+        before = self._catalogue.now() - self._settings.repeat_seconds
         place = self._places.pop((action, node_id), None)
         for _ in range(PAGES_A_PASS):
             if not self._in_time():
@@ -222,11 +221,11 @@ class Sweep:
     # -- 7
 
     def _jobs(self) -> None:
-        now = time.monotonic()
+        now, repeat = time.monotonic(), self._settings.repeat_seconds
         jobs = [job for job in self._catalogue.jobs.open() if job.kind in IN_WORKERS]
-        self._jobs_published = {job.id: self._jobs_published.get(job.id, -REPEAT_SECONDS) for job in jobs}
+        self._jobs_published = {job.id: self._jobs_published.get(job.id, -repeat) for job in jobs}
         for job in jobs:
-            if now - self._jobs_published[job.id] >= REPEAT_SECONDS and self._without_worker(job.id):
+            if now - self._jobs_published[job.id] >= repeat and self._without_worker(job.id):
                 self._queue.publish(TaskName.JOB, [job.id])
                 self._jobs_published[job.id] = now
 

@@ -54,6 +54,22 @@ def test_what_was_enqueued_under_twenty_seconds_ago_is_left_alone(rig: Rig) -> N
     assert len(rig.waiting(Queue.REPLICATE)) == 1
 
 
+def test_a_setting_says_after_how_long_it_is_enqueued_again(rig: Rig) -> None:
+    rig.settings = rig.settings.model_copy(update={"repeat_seconds": 3.0})
+    quick = rig.another("worker-2")
+    rig.put("a")
+    later(rig)
+    quick.sweep()
+    rig.waiting(Queue.REPLICATE)
+    later(rig, 2)
+    quick.sweep()
+    assert rig.waiting(Queue.REPLICATE) == []
+    later(rig, 2)
+    quick.sweep()
+    assert len(rig.waiting(Queue.REPLICATE)) == 1
+    quick.stop()
+
+
 def test_messages_carry_up_to_64_ids(rig: Rig) -> None:
     rig.put("a", blobs=150)
     later(rig)
