@@ -124,9 +124,6 @@ def _ours(home: Home, settings: Settings, places: Layout, environment: Mapping[s
     argv = ("gunicorn", "-c", "python:api.gunicorn_conf", "api.wsgi:app")
     api = _forked("gunicorn.app.wsgiapp:run", argv, environment)
     api = replace(api, endpoint=url, ready="/healthz", grace=_API_GRACE)
-    flower_url = replace_host(servers.HOST, settings.flower_port)
-    at = (f"--address={servers.HOST}", f"--port={settings.flower_port}", f"--max-tasks={SHOWN_TASKS}")
-    flower = _celery(environment, "flower", *at)
     beat = _celery(environment, "beat", "--schedule", str(home.path / "beat" / "schedule"), "--pidfile=")
     queues = {f"worker{number}": (SHARED_QUEUES, 8) for number in range(1, workers + 1)}
     queues |= {"control": ("control", 4), "scrub": ("scrub", 2)}
@@ -138,14 +135,15 @@ def _ours(home: Home, settings: Settings, places: Layout, environment: Mapping[s
             for (name, of), port in zip(queues.items(), metrics, strict=True)
         ),
         Spec("beat", "beat", beat, home.path / "beat", home.log("beat")),
-        Spec(
-            "flower",
-            "flower",
-            replace(flower, endpoint=flower_url, ready="/healthcheck"),
-            home.path,
-            home.log("flower"),
-        ),
+        *([_flower(home, environment, settings.flower_port)] if settings.flower_port else []),
     ]
+
+
+def _flower(home: Home, environment: Mapping[str, str], port: int) -> Spec:
+    at = (f"--address={servers.HOST}", f"--port={port}", f"--max-tasks={SHOWN_TASKS}")
+    launch = _celery(environment, "flower", *at)
+    launch = replace(launch, endpoint=replace_host(servers.HOST, port), ready="/healthcheck")
+    return Spec("flower", "flower", launch, home.path, home.log("flower"))
 
 
 def _worker(home: Home, environment: Mapping[str, str], name: str, queues: str, threads: int, metrics: int) -> Spec:

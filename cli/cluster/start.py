@@ -63,10 +63,10 @@ def _make(home: Home) -> None:
 
 def _check_ports(settings: Settings) -> None:
     wrong = []
-    for name, host, port in (
-        ("BOVEDA_PORT", settings.host, settings.port),
-        ("BOVEDA_FLOWER_PORT", "127.0.0.1", settings.flower_port),
-    ):
+    wanted = [("BOVEDA_PORT", settings.host, settings.port)]
+    if settings.flower_port:
+        wanted.append(("BOVEDA_FLOWER_PORT", "127.0.0.1", settings.flower_port))
+    for name, host, port in wanted:
         try:
             ports.listen(port, host)
         except OSError as error:

@@ -131,6 +131,11 @@ def test_no_argument_of_any_process_holds_a_secret_and_all_paths_are_absolute(
     assert [spec.name for spec in made.ours] == ["api", "worker1", "worker2", "control", "scrub", "beat", "flower"]
 
 
+def test_without_a_port_for_it_there_is_no_flower(home: Home) -> None:
+    made = plan.make(home, Settings(home=home.path, flower_port=0), layout.settle(home, None, "auto"), workers=1)
+    assert [spec.name for spec in made.ours] == ["api", "worker1", "control", "scrub", "beat"]
+
+
 def test_every_worker_shows_what_it_counts_at_an_address_of_its_own(home: Home) -> None:
     made = plan.make(home, Settings(home=home.path), layout.settle(home, None, "auto"), workers=2)
     workers = [spec.launch for spec in made.ours if spec.kind == "worker"]
