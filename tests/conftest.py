@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from cli.cluster import servers
 from cli.cluster.servers import NodeKind
-from tests.servers import NO_POSTGRES, RealNode, RealPostgres, RealQueue
+from tests.support.cluster import Cluster
+from tests.support.proxy import Proxy
+from tests.support.servers import NO_POSTGRES, RealNode, RealPostgres, RealQueue
+from tests.support.shared import Wish, shared
 
 NodeFactory = Callable[..., RealNode]
 QueueFactory = Callable[[], RealQueue]
@@ -133,6 +138,48 @@ def postgres_url(postgres_server: RealPostgres) -> Iterator[str]:
     name = postgres_server.create()
     yield postgres_server.url(name)
     postgres_server.drop(name)
+
+
+@pytest.fixture(scope="module")
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    """A whole cluster, empty when the module begins; tests/support/shared.py says what a module can want of it."""
+    return shared.get(Wish.of(request.module), lambda: tmp_path_factory.mktemp("cluster") / "home")
+
+
+@pytest.fixture
+def proxy(cluster: Cluster) -> Iterator[Proxy]:
+    """Between a client and the cluster's API."""
+    proxy = Proxy("127.0.0.1", int(cluster.url.rpartition(":")[2]))
+    yield proxy
+    proxy.close()
+
+
+_wishes: dict[Path, Wish] = {}
+"""What the modules whose tests use the fixture `cluster` want of it."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that can have the same cluster come one after the other, the largest such group first; what needs none
+    comes last."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "cluster" in item.fixturenames:
+            _wishes[item.path] = Wish.of(item.module)
+    count = Counter(_wishes.values())
+
+    def place(item: pytest.Item) -> tuple[int, str]:
+        wish = _wishes.get(item.path)
+        return (1, "") if wish is None else (-count[wish], str(wish))
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Iterator[None]:
+    """A cluster that the next test does not want is ended."""
+    yield
+    if nextitem is None or _wishes.get(nextitem.path) != shared.wish:
+        shared.end()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

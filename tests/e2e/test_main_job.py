@@ -14,11 +14,13 @@ import pytest
 import urllib3
 
 from common.objects import MIB, blob_name
-from tests.cluster import Cluster, running_cluster, wait
 from tests.faults.bare_upload import Upload
-from tests.nodes import DirectNode
-from tests.servers import tool
+from tests.support.cluster import Cluster, running_cluster
+from tests.support.nodes import DirectNode
+from tests.support.servers import tool
+from tests.support.waiting import wait_until
 
+FLOWER = True
 PLAIN = b"the quick brown fox jumps over the lazy dog, " * 400
 
 
@@ -34,7 +36,7 @@ def put_everywhere(cluster: Cluster, key: str, body: bytes) -> str:
     """Upload, wait for all copies, and give the blob's name on the nodes."""
     answer = cluster.put(key, body)
     assert answer.status == 201
-    wait(lambda: {copy["state"] for copy in copies(cluster, key)} == {"stored"}, 30, "all copies")
+    wait_until(lambda: {copy["state"] for copy in copies(cluster, key)} == {"stored"}, 30, "all copies")
     (name,) = {copy["blob_key"] for copy in copies(cluster, key)}
     return str(name)
 
@@ -68,7 +70,7 @@ def test_flower_shows_the_tasks_by_name(cluster: Cluster) -> None:
     put_everywhere(cluster, "for-flower", PLAIN)
     flower = next(process["endpoint"] for process in cluster.processes("flower"))
     outside = Cluster(flower, cluster.home, cluster.env)
-    wait(lambda: b"boveda.replicate" in metrics(outside), 20, "the task's name in Flower")
+    wait_until(lambda: b"boveda.replicate" in metrics(outside), 20, "the task's name in Flower")
     assert outside.ask("GET", "/tasks").status == 200
 
 
@@ -84,13 +86,15 @@ def test_a_deleted_objects_blobs_leave_every_node(cluster: Cluster) -> None:
     name = put_everywhere(cluster, "short-lived", PLAIN)
     assert cluster.ask("DELETE", "/v1/buckets/archivos/objects/short-lived").status == 204
     assert cluster.get("short-lived").status == 404
-    wait(lambda: not any(name in node.names() for node in nodes(cluster).values()), 30, "the blob is gone everywhere")
+    wait_until(
+        lambda: not any(name in node.names() for node in nodes(cluster).values()), 30, "the blob is gone everywhere"
+    )
 
 
 def test_a_replaced_versions_blobs_leave_every_node_and_the_new_one_stays(cluster: Cluster) -> None:
     old = put_everywhere(cluster, "replaced", PLAIN)
     assert cluster.put("replaced", PLAIN[::-1]).status == 200
-    wait(lambda: not any(old in node.names() for node in nodes(cluster).values()), 30, "the old blob is gone")
+    wait_until(lambda: not any(old in node.names() for node in nodes(cluster).values()), 30, "the old blob is gone")
     assert cluster.get("replaced").data == PLAIN[::-1]
 
 
@@ -119,7 +123,7 @@ def wait_for_job(cluster: Cluster, location: str) -> dict[str, Any]:
         job.update(cluster.ask("GET", path).json())
         return job["state"] in ("done", "failed", "cancelled")
 
-    wait(ended, 30, "the job's end")
+    wait_until(ended, 30, "the job's end")
     return job
 
 
@@ -131,8 +135,10 @@ def test_a_damaged_copy_is_never_served_and_is_mended_once_it_was_read(cluster: 
         right = node.flip(name, offset=100)
         assert all(cluster.get("flipped").data == PLAIN for _ in range(4))
         if seen_to_be_wrong(cluster, "flipped", node_name, node):
-            wait(lambda node=node, right=right: node.read(name) == right, 10, "the copy is right again")  # type: ignore[misc]
-            wait(lambda: {copy["state"] for copy in copies(cluster, "flipped")} == {"stored"}, 10, "its row says so")
+            wait_until(lambda node=node, right=right: node.read(name) == right, 10, "the copy is right again")  # type: ignore[misc]
+            wait_until(
+                lambda: {copy["state"] for copy in copies(cluster, "flipped")} == {"stored"}, 10, "its row says so"
+            )
             mended += 1
         else:
             node.write(name, right)
@@ -162,7 +168,7 @@ def evidence(node: DirectNode, name: str) -> list[str]:
 def test_bodies_of_any_size_come_back_from_whichever_node_is_left(cluster: Cluster, size: int) -> None:
     body = os.urandom(size)
     assert cluster.put(f"size-{size}", body).status == 201
-    wait(lambda: {copy["state"] for copy in copies(cluster, f"size-{size}")} == {"stored"}, 60, "all copies")
+    wait_until(lambda: {copy["state"] for copy in copies(cluster, f"size-{size}")} == {"stored"}, 60, "all copies")
     names = {copy["blob_key"] for copy in copies(cluster, f"size-{size}")}
     assert all(names <= node.names() for node in nodes(cluster).values())
     assert cluster.get(f"size-{size}").data == body
@@ -172,10 +178,10 @@ def test_a_long_body_that_is_cut_leaves_nothing_on_any_node(cluster: Cluster) ->
     left = unwanted(cluster)  # what an earlier upload that failed has put may stay for an hour
     upload = Upload(cluster, "cut-long", 40 * MIB)
     upload.send(os.urandom(20 * MIB))
-    wait(lambda: unwanted(cluster) - left, 20, "its first blobs are on nodes")
+    wait_until(lambda: unwanted(cluster) - left, 20, "its first blobs are on nodes")
     upload.half_close()
     assert upload.status() == 400
-    wait(lambda: not unwanted(cluster) - left, 30, "no node has a name that is no current version's")
+    wait_until(lambda: not unwanted(cluster) - left, 30, "no node has a name that is no current version's")
     assert cluster.get("cut-long").status == 404
 
 
@@ -202,4 +208,4 @@ def test_the_same_on_seaweedfs(tmp_path: Path) -> None:
         cluster.act("start", "node1")
         cluster.wait_converged()
         assert cluster.ask("DELETE", "/v1/buckets/archivos/objects/weed").status == 204
-        wait(lambda: not any(names & node.names() for node in nodes(cluster).values()), 30, "the blobs are gone")
+        wait_until(lambda: not any(names & node.names() for node in nodes(cluster).values()), 30, "the blobs are gone")

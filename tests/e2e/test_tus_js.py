@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import Cluster
-from tests.proxy import Proxy
-from tests.servers import absent, tool
+from tests.support.cluster import Cluster
+from tests.support.proxy import Proxy
+from tests.support.servers import absent, tool
 
 MIB = 1 << 20
 SIZE = 40 * MIB

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from urllib.parse import urlsplit
 
-from tests.cluster import Cluster
+from tests.support.cluster import Cluster
 
 
 class Sending:

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 from common.catalogue.sql import open_catalogue
 from common.objects import NodeSpec
-from tests.cluster import Cluster, wait
-from tests.proxy import Proxy
+from tests.support.cluster import Cluster
+from tests.support.proxy import Proxy
+from tests.support.waiting import wait_until
 
 
 @contextmanager
@@ -49,8 +50,8 @@ def _move(cluster: Cluster, rows: dict[str, dict[str, Any]], ports: dict[str, in
     finally:
         catalogue.close()
     for port in ports.values():
-        wait(lambda port=port: all(_talks_to(pid, port) for pid in _talkers(cluster)), 20, "all go that way")  # type: ignore[misc]
-    wait(lambda: all(cluster.states()[name] == "up" for name in rows), 20, "the nodes are up")
+        wait_until(lambda port=port: all(_talks_to(pid, port) for pid in _talkers(cluster)), 20, "all go that way")  # type: ignore[misc]
+    wait_until(lambda: all(cluster.states()[name] == "up" for name in rows), 20, "the nodes are up")
 
 
 def _talkers(cluster: Cluster) -> list[int]:

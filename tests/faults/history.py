@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import urllib3
 
-from tests.cluster import Cluster
-from tests.nodes import DirectNode
-from tests.running_time import running_time
+from tests.support.cluster import Cluster
+from tests.support.nodes import DirectNode
+from tests.support.running_time import running_time
 
 
 class History:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers import absent, wait_until
+from tests.support.servers import absent
+from tests.support.waiting import wait_until
 
 
 @contextmanager

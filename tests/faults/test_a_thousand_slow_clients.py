@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import Cluster, wait
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 
 CLIENTS = 1000
 PROMPT = 5.0  # seconds in which an ordinary request is answered
@@ -200,4 +201,4 @@ def test_a_slow_and_steady_upload_goes_through_on_an_idle_store(cluster: Cluster
             sock.sendall(body[start : start + 16 * 1024])
             time.sleep(0.25)
         assert sock.recv(100).startswith(b"HTTP/1.1 201")
-    wait(lambda: cluster.get("steady").data == body, 10, "it is there")
+    wait_until(lambda: cluster.get("steady").data == body, 10, "it is there")

@@ -9,7 +9,8 @@ import re
 import pytest
 
 from common.objects import IDENTITY_NAME, new_id
-from tests.cluster import Cluster, wait
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 
 UP = {"node1": "up", "node2": "up", "node3": "up"}
 
@@ -28,12 +29,12 @@ def test_a_node_with_an_absurd_epoch_is_foreign_and_the_others_serve_and_are_wat
         answers.extend(cluster.put(new_id(), os.urandom(1000)).status for _ in range(4))
         return cluster.states() == UP | {"node2": "foreign"}
 
-    wait(foreign_after_another_put, 30, "node2 is foreign, and the others are up")
+    wait_until(foreign_after_another_put, 30, "node2 is foreign, and the others are up")
     assert set(answers) == {201}
     cluster.act("kill", "node3")
-    wait(lambda: cluster.states()["node3"] == "down", 30, "what happens to the others shows")
+    wait_until(lambda: cluster.states()["node3"] == "down", 30, "what happens to the others shows")
     assert {cluster.put(new_id(), os.urandom(1000)).status for _ in range(12)} == {201}
     cluster.act("start", "node3")
     node.write(IDENTITY_NAME, right)
-    wait(lambda: cluster.states() == UP, 40, "every node is itself again")
+    wait_until(lambda: cluster.states() == UP, 40, "every node is itself again")
     cluster.wait_converged()

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cluster import Cluster, running_cluster, wait
 from tests.faults.history import History
 from tests.faults.small_disk import fill, small_disk
+from tests.support.cluster import Cluster, running_cluster
+from tests.support.waiting import wait_until
 
 
 @contextmanager
@@ -85,12 +86,12 @@ def test_on_a_full_disk_the_catalogue_refuses_uploads_serves_downloads_and_goes_
             history.upload_many(40)
             return bool(history.refused)
 
-        wait(refused, 60, "the disk is full, and so is the journal")
+        wait_until(refused, 60, "the disk is full, and so is the journal")
         assert all(told.startswith(("503 ", "500 ")) for told in history.refused)
         assert history.wrong() == []
         unknown = [told for told in history.refused if told.startswith("500 ")]
         assert all("outcome-unknown" in told for told in unknown)
         filler.unlink()
-        wait(history.upload, 30, "uploads are taken again")
+        wait_until(history.upload, 30, "uploads are taken again")
         cluster.wait_converged()
         assert (history.wrong(), history.wrong_on(cluster.nodes())) == ([], [])

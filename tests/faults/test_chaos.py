@@ -20,12 +20,12 @@ import pytest
 import urllib3
 
 from cli.drill.history import History, Operation, Told
-from tests.cluster import Cluster, wait
 from tests.faults.between import children
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(1200)
 
-SETTINGS = {"BOVEDA_LEASE_SECONDS": "10"}
 SEED = int(os.environ.get("CHAOS_SEED", "20"))
 OPERATIONS, CLIENTS, KEYS = 2000, 8, 120
 ONE, TWO = "one-write-copy", "two-write-copies"
@@ -155,7 +155,7 @@ class Breaker:
         if self._away is not None:
             self._cluster.act("start", self._away)
             self._away = None
-        wait(lambda: set(self._states().values()) == {"up"}, 60, "all nodes are up")
+        wait_until(lambda: set(self._states().values()) == {"up"}, 60, "all nodes are up")
 
     def _pid(self, name: str) -> int | None:
         if name != "api-process":
@@ -178,17 +178,17 @@ class Breaker:
         """
         self.all_back()
         self._clients.buckets = [TWO]
-        wait(lambda: self._protected(ONE), 90, "what was stored once is stored elsewhere too")
+        wait_until(lambda: self._protected(ONE), 90, "what was stored once is stored elsewhere too")
         node = self._chosen.choice(["node1", "node2", "node3"])
         self._cluster.act("kill", node)
         data = Path(self._cluster.process(node)["data"])
         shutil.rmtree(data)
         self._cluster.act("start", node)
-        wait(lambda: self._states().get(node) == "foreign", 30, f"{node} is foreign")
-        wait(lambda: self._accepted(node), 30, f"{node} is taken in")
-        wait(lambda: self._states().get(node) == "up", 30, f"{node} is up")
+        wait_until(lambda: self._states().get(node) == "foreign", 30, f"{node} is foreign")
+        wait_until(lambda: self._accepted(node), 30, f"{node} is taken in")
+        wait_until(lambda: self._states().get(node) == "up", 30, f"{node} is up")
         # Another disk may go only when nothing depends on this one alone.
-        wait(lambda: self._protected(ONE), 90, "its copies are made again")
+        wait_until(lambda: self._protected(ONE), 90, "its copies are made again")
         self._clients.buckets = [ONE, TWO]
         self.killed.append(f"disk of {node}")
 
@@ -222,7 +222,7 @@ def test_after_random_kills_and_a_lost_disk_every_object_is_as_its_clients_were_
         running = [pool.submit(clients.run, number) for number in range(CLIENTS)]
         try:
             for step in range(100, OPERATIONS, 100):
-                wait(lambda step=step: clients.begun >= step, 60, f"{step} operations")  # type: ignore[misc]
+                wait_until(lambda step=step: clients.begun >= step, 60, f"{step} operations")  # type: ignore[misc]
                 if step == OPERATIONS // 2:
                     breaker.lose_a_disk()
                 else:
@@ -233,7 +233,7 @@ def test_after_random_kills_and_a_lost_disk_every_object_is_as_its_clients_were_
     for client in running:
         client.result()
     breaker.all_back()
-    wait(lambda: all(process["pid"] for process in cluster.processes()), 60, "all processes run again")
+    wait_until(lambda: all(process["pid"] for process in cluster.processes()), 60, "all processes run again")
     cluster.wait_ready()
     cluster.wait_converged(120)
     assert clients.wrong == []

@@ -11,7 +11,7 @@ import pytest
 from common.errors import UploadSuperseded
 from common.objects import MIB
 from tests.conftest import NodeFactory
-from tests.gateway import Gateway
+from tests.support.gateway import Gateway
 
 HOURS = 6 * 3600.0
 

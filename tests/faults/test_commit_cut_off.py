@@ -16,8 +16,8 @@ import pytest
 from common.errors import CatalogueUnavailable, NoSuchObject, OutcomeUnknown
 from common.objects import MIB, Preconditions
 from tests.conftest import NodeFactory
-from tests.gateway import BUCKET, Gateway
-from tests.proxy import Proxy
+from tests.support.gateway import BUCKET, Gateway
+from tests.support.proxy import Proxy
 
 COMMIT = b"COMMIT\0"  # with its end, or every BEGIN … READ COMMITTED would be taken for one
 LOOKED_AFTER = b"pg_current_xact_id"  # a transaction whose COMMIT would be looked after asks for its id before

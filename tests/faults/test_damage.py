@@ -6,23 +6,18 @@ Scenarios 15, 16, 17, 20, 24.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from common.objects import MIB
-from tests.cluster import Cluster, running_cluster, wait
-from tests.nodes import DirectNode
+from tests.support.cluster import Cluster
+from tests.support.nodes import DirectNode
+from tests.support.waiting import wait_until
 from workers.verify import EVIDENCE_MAX
 
+SETTINGS = {"BOVEDA_SCRUB_PERIOD": "2"}
 NAMES = ("node1", "node2", "node3")
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    home = tmp_path_factory.mktemp("faults") / "home"
-    with running_cluster(home, BOVEDA_DOOM_DELAY="1", BOVEDA_SCRUB_PERIOD="2") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +49,9 @@ def evidence(node: DirectNode, name: str) -> list[bytes | None]:
 
 
 def wait_whole(nodes: Mapping[str, DirectNode], name: str, right: bytes) -> None:
-    wait(lambda: [node.read(name) for node in nodes.values()] == [right] * 3, 40, "every node has the right bytes")
+    wait_until(
+        lambda: [node.read(name) for node in nodes.values()] == [right] * 3, 40, "every node has the right bytes"
+    )
 
 
 def zero(before: bytes) -> bytes:
@@ -86,7 +83,7 @@ def test_wrong_bytes_that_nobody_reads_are_replaced_and_kept_as_evidence(
     wait_whole(nodes, name, before)
     assert evidence(nodes["node2"], name) == [wrong]
     assert [evidence(nodes[other], name) for other in ("node1", "node3")] == [[], []]
-    wait(lambda: state(cluster, key, "node2") == "stored", 10, "the row says so")
+    wait_until(lambda: state(cluster, key, "node2") == "stored", 10, "the row says so")
     assert cluster.get(key).data == body
 
 
@@ -103,7 +100,7 @@ def test_a_copy_that_grew_beyond_what_is_kept_is_read_around_and_replaced(
     cluster.act("start", "scrub")
     wait_whole(nodes, name, before)
     assert [evidence(node, name) for node in nodes.values()] == [[], [], []]
-    wait(lambda: {state(cluster, "grown", node) for node in NAMES} == {"stored"}, 10, "the rows say so")
+    wait_until(lambda: {state(cluster, "grown", node) for node in NAMES} == {"stored"}, 10, "the rows say so")
 
 
 def test_another_blob_s_bytes_are_wrong_bytes(cluster: Cluster, nodes: Mapping[str, DirectNode]) -> None:
@@ -159,12 +156,12 @@ def test_three_copies_damaged_in_different_chunks_are_served_reported_and_left_a
         found = cluster.ask("GET", "/v1/dead-letters").json()["dead_letters"]
         return [letter for letter in found if letter["key"] == "three"]
 
-    wait(lambda: len(letters()) == 3, 40, "all three are dead letters")
+    wait_until(lambda: len(letters()) == 3, 40, "all three are dead letters")
     assert {letter["last_error"]["kind"] for letter in letters()} == {"no-good-copy"}  # type: ignore[index]
     assert cluster.get("three").data == body
     told = letters()
     passes = {node["name"]: node["scrub"]["passes"] for node in cluster.ask("GET", "/v1/nodes").json()["nodes"]}
-    wait(
+    wait_until(
         lambda: all(
             node["scrub"]["passes"] >= passes[node["name"]] + 2
             for node in cluster.ask("GET", "/v1/nodes").json()["nodes"]
@@ -182,7 +179,7 @@ def test_with_no_node_to_ask_a_scrub_finds_no_copy_good(cluster: Cluster) -> Non
     stored(cluster, "nobody")
     for name in NAMES:
         cluster.act("kill", name)
-    wait(lambda: set(cluster.states().values()) <= {"down", "suspect"}, 15, "no node is up")
+    wait_until(lambda: set(cluster.states().values()) <= {"down", "suspect"}, 15, "no node is up")
     asked = cluster.ask(
         "POST",
         "/v1/jobs",
@@ -190,9 +187,9 @@ def test_with_no_node_to_ask_a_scrub_finds_no_copy_good(cluster: Cluster) -> Non
         headers={"Content-Type": "application/json"},
     )
     job = asked.headers["Location"]
-    wait(lambda: cluster.ask("GET", job).json()["state"] == "done", 60, "the job ends")
+    wait_until(lambda: cluster.ask("GET", job).json()["state"] == "done", 60, "the job ends")
     report = cluster.ask("GET", job).json()["report"]
     assert (report["good"], report["unreachable"]) == (0, 3)
     for name in NAMES:
         cluster.act("start", name)
-    wait(lambda: set(cluster.states().values()) == {"up"}, 40, "all nodes are back")
+    wait_until(lambda: set(cluster.states().values()) == {"up"}, 40, "all nodes are back")

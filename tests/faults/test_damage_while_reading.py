@@ -12,8 +12,9 @@ from collections.abc import Callable
 import pytest
 
 from common.crypto.envelope import CHUNK, OVERHEAD_HEADER
-from tests.cluster import Cluster, wait
-from tests.nodes import DirectNode
+from tests.support.cluster import Cluster
+from tests.support.nodes import DirectNode
+from tests.support.waiting import wait_until
 
 SIZE = 3 * CHUNK + 777
 SEALED_CHUNK = CHUNK + 16
@@ -67,7 +68,7 @@ def mend(cluster: Cluster, right: bytes) -> None:
     (name,) = cluster.blobs("harmed")
     for node in cluster.nodes().values():
         node.write(name, right)
-    wait(lambda: {copy["state"] for copy in cluster.copies("harmed")} == {"stored"}, 30, "all copies are trusted")
+    wait_until(lambda: {copy["state"] for copy in cluster.copies("harmed")} == {"stored"}, 30, "all copies are trusted")
 
 
 @pytest.mark.parametrize("where", OFFSETS)
@@ -145,5 +146,5 @@ def mend_by_hand(cluster: Cluster, name: str, right: bytes) -> None:
     cluster.nodes()["node2"].write(name, right)
     job = {"kind": "repair", "scope": {"bucket": "archivos", "key": "harmed"}}
     assert cluster.ask("POST", "/v1/jobs", json=job).status == 202
-    wait(lambda: {copy["state"] for copy in cluster.copies("harmed")} == {"stored"}, 30, "all copies are right")
+    wait_until(lambda: {copy["state"] for copy in cluster.copies("harmed")} == {"stored"}, 30, "all copies are right")
     assert all(node.read(name) == right for node in cluster.nodes().values())

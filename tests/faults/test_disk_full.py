@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import Cluster, wait
 from tests.faults.history import History
 from tests.faults.small_disk import fill, read_only, small_disk
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +24,14 @@ def disk(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with small_disk(data, 200) as mounted:
         shutil.copytree(aside, mounted, dirs_exist_ok=True)
         cluster.act("start", "node2")
-        wait(lambda: cluster.states()["node2"] == "up", 30, "node2 is up on its small disk")
+        wait_until(lambda: cluster.states()["node2"] == "up", 30, "node2 is up on its small disk")
         yield mounted
         cluster.act("stop", "node2")
+        shutil.rmtree(aside)
+        shutil.copytree(mounted, aside)
+    data.rmdir()
+    shutil.move(aside, data)
+    cluster.act("start", "node2")
 
 
 def test_a_full_node_is_passed_over_serves_what_it_has_and_gets_its_copies_when_there_is_room(

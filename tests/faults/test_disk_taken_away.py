@@ -15,8 +15,9 @@ import pytest
 
 from common.catalogue.sql import open_catalogue
 from common.objects import IDENTITY_NAME
-from tests.cluster import Cluster, wait
 from tests.faults.history import History
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def converged(cluster: Cluster, prefix: str) -> History:
 
 def takes_no_part(cluster: Cluster, history: History, disk: Path) -> None:
     seen = {"node1": "up", "node2": "foreign", "node3": "up"}
-    wait(lambda: cluster.states() == seen, 30, "node2 is foreign, and the others are up")
+    wait_until(lambda: cluster.states() == seen, 30, "node2 is foreign, and the others are up")
     before = tree(disk)
     history.upload_many(10)
     assert history.refused == []
@@ -51,7 +52,7 @@ def takes_no_part(cluster: Cluster, history: History, disk: Path) -> None:
     deleted = next(iter(history.acknowledged))
     assert cluster.delete(deleted).status == 204
     del history.acknowledged[deleted]
-    wait(lambda: cluster.status()["copies"]["missing"] >= 10, 10, "its copies are missing")
+    wait_until(lambda: cluster.status()["copies"]["missing"] >= 10, 10, "its copies are missing")
     assert tree(disk) == before, "nothing is written to a disk that is not the node's, and nothing deleted"
 
 
@@ -60,7 +61,7 @@ def tree(folder: Path) -> set[str]:
 
 
 def is_itself_again(cluster: Cluster, history: History) -> None:
-    wait(lambda: cluster.states()["node2"] == "up", 30, "node2 is itself again")
+    wait_until(lambda: cluster.states()["node2"] == "up", 30, "node2 is itself again")
     cluster.wait_converged()
     assert (history.wrong(), history.wrong_on(cluster.nodes())) == ([], [])
 
@@ -115,13 +116,13 @@ def test_a_disk_of_before_the_last_epoch_is_foreign_until_the_latest_is_back(
 def raise_epoch(cluster: Cluster) -> None:
     """What happens every ten minutes: first the node's identity says so, then its row."""
     node = cluster.nodes()["node2"]
-    wait(lambda: cluster.states()["node2"] == "up", 30, "node2 is up")
+    wait_until(lambda: cluster.states()["node2"] == "up", 30, "node2 is up")
     identity = json.loads(node.read(IDENTITY_NAME) or b"")
     identity["epoch"] += 1
     node.write(IDENTITY_NAME, json.dumps(identity).encode())
     catalogue = open_catalogue(f"sqlite:///{cluster.home}/catalogue.db")
     try:
-        wait(
+        wait_until(
             lambda: {row.spec.name: row.epoch for row in catalogue.nodes.all()}["node2"] >= identity["epoch"],
             20,
             "the epoch is in the row",

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from common.objects import IDENTITY_NAME
-from tests.cluster import Cluster, running_cluster, wait
 from tests.faults.history import History
-from tests.nodes import DirectNode
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    home = tmp_path_factory.mktemp("faults") / "home"
-    with running_cluster(home, BOVEDA_DOOM_DELAY="1") as running:
-        yield running
+from tests.support.cluster import Cluster
+from tests.support.nodes import DirectNode
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +41,7 @@ def accept(cluster: Cluster, name: str) -> str:
         said.append("" if answer.status == 200 else f"{answer.status} {answer.json()['detail']}")
         return "is not foreign" in said[-1]
 
-    wait(lambda: not refused(), 15, "an answer")
+    wait_until(lambda: not refused(), 15, "an answer")
     return said[-1]
 
 
@@ -74,7 +68,7 @@ def verified_never(cluster: Cluster, history: History, node: str) -> set[str]:
 
 
 def wait_state(cluster: Cluster, name: str, state: str) -> None:
-    wait(lambda: cluster.states()[name] == state, 30, f"{name} is {state}")
+    wait_until(lambda: cluster.states()[name] == state, 30, f"{name} is {state}")
 
 
 def test_an_empty_disk_is_filled_again_once_it_was_accepted(
@@ -89,7 +83,7 @@ def test_an_empty_disk_is_filled_again_once_it_was_accepted(
     wait_state(cluster, "node2", "foreign")
     assert history.wrong() == []
     assert accept(cluster, "node2") == ""
-    took = wait(lambda: wanted <= nodes["node2"].names(), 60, "everything lies on it again")
+    took = wait_until(lambda: wanted <= nodes["node2"].names(), 60, "everything lies on it again")
     assert took < 60
     cluster.wait_converged()
     assert {name: nodes["node2"].read(name) for name in wanted} == before
@@ -140,7 +134,7 @@ def test_a_stale_disk_counts_again_only_after_it_was_accepted_and_read(
     node.write(rolled_back, b"an older disk's bytes")
     cluster.act("start", "scrub")
     assert accept(cluster, "node3") == ""
-    wait(lambda: {name: node.read(name) for name in wanted} == before, 60, "everything is right there again")
+    wait_until(lambda: {name: node.read(name) for name in wanted} == before, 60, "everything is right there again")
     cluster.wait_converged()
     assert not {name for name in verified_never(cluster, history, "node3") if name not in lost}
     assert history.wrong() == []

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 import pytest
 import urllib3
 
-from tests.cluster import Cluster, wait
 from tests.faults.between import children, proxies
-from tests.nodes import DirectNode
+from tests.support.cluster import Cluster
+from tests.support.nodes import DirectNode
+from tests.support.waiting import wait_until
 
 MIB = 1 << 20
 SIZE = 1024 * MIB
@@ -124,7 +125,7 @@ def damaged(cluster: Cluster, _name: str) -> Iterator[None]:
         good = nodes[number % len(nodes)]
         right += [(node, blob, node.flip(blob, BLOB // 2)) for node in nodes if node is not good]
     yield
-    wait(lambda: any(node.names("quarantine/") for node in nodes), 30, "the damage was met")
+    wait_until(lambda: any(node.names("quarantine/") for node in nodes), 30, "the damage was met")
     cluster.wait_converged()
     for node, blob, data in right:  # a copy that nobody read is as it was damaged
         if node.read(blob) != data:
@@ -140,7 +141,7 @@ def test_a_download_of_a_gibibyte_goes_on_when_the_node_that_serves_it_is(cluste
     name = serving(cluster, ports, download)
     with lost(cluster, name):
         download.read_rest()
-    wait(lambda: cluster.states()[name] == "up", 30, f"{name} is up")
+    wait_until(lambda: cluster.states()[name] == "up", 30, f"{name} is up")
     cluster.wait_converged()
 
 

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.cluster import Cluster, wait
-from tests.running_time import running_time
+from tests.support.cluster import Cluster
+from tests.support.running_time import running_time
+from tests.support.waiting import wait_until
 
 MIB = 1024 * 1024
 WATCHED_SECONDS = 9.0  # longer than the node takes to be seen as down
@@ -72,5 +73,5 @@ def test_no_request_takes_over_three_seconds_while_a_node_hangs(cluster: Cluster
     slowest = {what: max(seconds for seconds, of in took if of == what) for _, what in took}
     assert failed == []
     assert max(slowest.values()) <= MOST_SECONDS, slowest
-    wait(lambda: cluster.states()[name] == "up", 30, "it is seen to be back")
+    wait_until(lambda: cluster.states()[name] == "up", 30, "it is seen to be back")
     cluster.wait_converged()

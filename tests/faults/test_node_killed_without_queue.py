@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import urllib3
 
-from tests.cluster import Cluster, wait
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 
 DOWN, UP = 0.0, 2.0
 SEEN = re.compile(r'^boveda_node_seen\{node="(\w+)"(?:,pid="(\d+)")?\} ([\d.]+)$', re.MULTILINE)
@@ -33,16 +34,16 @@ def all_see(cluster: Cluster, name: str, how: float) -> bool:
 
 
 def test_a_killed_node_is_seen_down_by_every_process_though_redis_is_down_too(cluster: Cluster) -> None:
-    wait(lambda: all_see(cluster, "node2", UP), 60, "all processes have started and see it up")
+    wait_until(lambda: all_see(cluster, "node2", UP), 60, "all processes have started and see it up")
     cluster.act("kill", "queue")
     cluster.act("kill", "node2")
-    took = wait(lambda: all_see(cluster, "node2", DOWN), 10, "all processes see it down")
+    took = wait_until(lambda: all_see(cluster, "node2", DOWN), 10, "all processes see it down")
     assert took < 10
-    wait(lambda: cluster.states()["node2"] == "down", 10 - took, "the shared verdict")
+    wait_until(lambda: cluster.states()["node2"] == "down", 10 - took, "the shared verdict")
     assert all_see(cluster, "node1", UP)
     assert cluster.put("without-both", b"x").status == 201
 
     cluster.act("start", "node2")
-    wait(lambda: all_see(cluster, "node2", UP), 15, "all processes see it up again")
+    wait_until(lambda: all_see(cluster, "node2", UP), 15, "all processes see it up again")
     cluster.act("start", "queue")
     cluster.wait_converged()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.cluster import Cluster, wait
 from tests.faults.history import History
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 
 
 def test_with_one_node_killed_uploads_and_downloads_go_on_and_its_copies_come_when_it_is_back(
@@ -16,7 +17,7 @@ def test_with_one_node_killed_uploads_and_downloads_go_on_and_its_copies_come_wh
     history.upload_many(30)
     assert history.refused == []
     assert history.wrong() == []
-    took = wait(lambda: cluster.states()["node2"] == "down", 10, "node2 is seen as down")
+    took = wait_until(lambda: cluster.states()["node2"] == "down", 10, "node2 is seen as down")
     assert took < 10
     history.upload_many(10)
     assert (history.refused, history.wrong()) == ([], [])
@@ -24,7 +25,7 @@ def test_with_one_node_killed_uploads_and_downloads_go_on_and_its_copies_come_wh
     assert len(missing) == 40
 
     cluster.act("start", "node2")
-    first = wait(
+    first = wait_until(
         lambda: any(all(copy["state"] == "stored" for copy in cluster.copies(key)) for key in missing),
         20,
         "the first missing copy",
@@ -44,7 +45,7 @@ def test_with_two_of_three_nodes_killed_everything_that_converged_is_still_serve
         for name in names:
             cluster.act("kill", name)
         assert history.wrong() == []
-        wait(lambda names=names: [cluster.states()[name] for name in names] == ["down"] * 2, 15, "down")  # type: ignore[misc]
+        wait_until(lambda names=names: [cluster.states()[name] for name in names] == ["down"] * 2, 15, "down")  # type: ignore[misc]
         assert history.wrong() == []
         assert history.upload(), "write_copies is 1, and one node is left"
         for name in names:
@@ -67,4 +68,4 @@ def test_an_object_whose_only_copies_are_away_is_unavailable_not_absent(cluster:
     assert cluster.get("nowhere-to-go").status == 404
     for name in ("node1", "node2", "node3"):
         cluster.act("start", name)
-    wait(lambda: history.wrong() == [], 30, "the object is back")
+    wait_until(lambda: history.wrong() == [], 30, "the object is back")

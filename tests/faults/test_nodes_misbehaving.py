@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import Cluster, wait
 from tests.faults.between import children, proxies
 from tests.faults.history import History
-from tests.proxy import Proxy
-from tests.running_time import running_time
+from tests.support.cluster import Cluster
+from tests.support.proxy import Proxy
+from tests.support.running_time import running_time
+from tests.support.waiting import wait_until
 
 LONGEST = 3.0
 """Seconds that a request of up to 8 MiB may take while one node is in trouble."""
@@ -72,7 +73,7 @@ def test_clients_do_not_notice_one_node_that(
     finally:
         way[name].forward()
     assert max(before.slowest, meanwhile.slowest) < LONGEST
-    wait(lambda: cluster.states()[name] == "up", 20, f"{name} is up")
+    wait_until(lambda: cluster.states()[name] == "up", 20, f"{name} is up")
     cluster.wait_converged()
     assert meanwhile.wrong() == []
     assert meanwhile.wrong_on(cluster.nodes()) == []
@@ -99,7 +100,7 @@ def test_fewer_nodes_than_write_copies_refuse_an_upload_and_nothing_of_it_is_see
     finally:
         for proxy in way.values():
             proxy.forward()
-    wait(lambda: set(cluster.states().values()) == {"up"}, 20, "all nodes are up")
+    wait_until(lambda: set(cluster.states().values()) == {"up"}, 20, "all nodes are up")
     assert cluster.blobs("asks-for-two") == first
     assert all(first <= node.names() for node in cluster.nodes().values())
 
@@ -121,7 +122,7 @@ def test_a_node_that_hangs_takes_neither_the_threads_nor_the_memory_of_the_gatew
     finally:
         way["node2"].forward()
     assert memory(cluster) - used < 400 << 20
-    wait(lambda: cluster.states()["node2"] == "up", 20, "node2 is up")
+    wait_until(lambda: cluster.states()["node2"] == "up", 20, "node2 is up")
     cluster.wait_converged()
     assert history.wrong() == []
 

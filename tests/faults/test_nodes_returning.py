@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.cluster import Cluster, wait
 from tests.faults.history import History
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 
 
 def test_a_returning_nodes_old_copies_are_not_served_and_go_with_what_was_deleted_meanwhile(cluster: Cluster) -> None:
@@ -21,7 +22,9 @@ def test_a_returning_nodes_old_copies_are_not_served_and_go_with_what_was_delete
     assert cluster.delete("deleted-and-new").status == 204
     assert cluster.put("deleted-and-new", b"new " * 1000).status == 201
     node1, node2 = (cluster.nodes()[name] for name in ("node1", "node2"))
-    wait(lambda: not stale & (node1.names() | node2.names()), 30, "the old blobs are gone from the nodes that are up")
+    wait_until(
+        lambda: not stale & (node1.names() | node2.names()), 30, "the old blobs are gone from the nodes that are up"
+    )
 
     workers = [worker["name"] for worker in cluster.processes("worker")]
     for name in workers:  # so that the old blobs are there when clients ask
@@ -31,7 +34,7 @@ def test_a_returning_nodes_old_copies_are_not_served_and_go_with_what_was_delete
     assert stale <= node3.names(), "it came back with what it had"
     for name in ("node1", "node2"):  # so that the returning node is the one that is asked
         cluster.act("kill", name)
-    wait(lambda: cluster.states()["node3"] == "up", 20, "node3 is up")
+    wait_until(lambda: cluster.states()["node3"] == "up", 20, "node3 is up")
     for key in (*keys, "deleted-and-new"):
         answer = cluster.get(key)
         assert answer.status in (200, 503)
@@ -40,7 +43,7 @@ def test_a_returning_nodes_old_copies_are_not_served_and_go_with_what_was_delete
     for name in ("node1", "node2", *workers):
         cluster.act("start", name)
 
-    wait(lambda: not stale & node3.names(), 30, "the old blobs are gone from the returned node")
+    wait_until(lambda: not stale & node3.names(), 30, "the old blobs are gone from the returned node")
     cluster.wait_converged()
     assert cluster.get("deleted").status == 404
     assert all(cluster.get(key).data == b"new " * 1000 for key in (*keys, "deleted-and-new"))
@@ -58,7 +61,7 @@ def test_a_flapping_node_makes_no_endless_work_and_no_client_sees_it(cluster: Cl
         for _ in range(4):
             cluster.act("kill", "node1")
             seen = len(history.acknowledged)
-            wait(lambda seen=seen: len(history.acknowledged) >= seen + 5, 30, "uploads go on")  # type: ignore[misc]
+            wait_until(lambda seen=seen: len(history.acknowledged) >= seen + 5, 30, "uploads go on")  # type: ignore[misc]
             cluster.act("start", "node1")
 
     history.during(flap)
@@ -69,4 +72,4 @@ def test_a_flapping_node_makes_no_endless_work_and_no_client_sees_it(cluster: Cl
     assert max(tried) <= 6
     assert sum(tried) <= 3 * len(tried), "a handful of attempts for a handful of falls"
     assert cluster.status()["dead_letters"] == 0
-    wait(lambda: all(not depth for depth in cluster.status()["queues"].values()), 20, "nothing is left to do")
+    wait_until(lambda: all(not depth for depth in cluster.status()["queues"].values()), 20, "nothing is left to do")

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.cluster import Cluster, wait
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 
 SETTINGS = {"BOVEDA_DOOM_DELAY": "10"}  # a download of a replaced version is whole for so long
 MIB = 1 << 20
@@ -37,11 +38,11 @@ def test_of_many_uploads_at_one_key_one_whole_one_stays(cluster: Cluster, size: 
 
 def only_these_remain(cluster: Cluster, key: str, size: int) -> None:
     """The blobs of the current version on every node, and none of the others'."""
-    wait(lambda: {copy["state"] for copy in cluster.copies(key)} == {"stored"}, 30, "all copies")
+    wait_until(lambda: {copy["state"] for copy in cluster.copies(key)} == {"stored"}, 30, "all copies")
     current = cluster.blobs(key)
     assert len(current) == -(-size // (8 * MIB))
     everything = {name for known in listed(cluster) for name in cluster.blobs(known)}
-    wait(lambda: all(node.names() == everything for node in cluster.nodes().values()), 30, "the others are gone")
+    wait_until(lambda: all(node.names() == everything for node in cluster.nodes().values()), 30, "the others are gone")
 
 
 def listed(cluster: Cluster, prefix: str = "") -> list[str]:
@@ -127,7 +128,7 @@ def test_a_delete_is_final_when_repeated_amid_repairs_and_a_later_upload_is_anot
     for turn in range(3):
         body = body_of(f"turn{turn}", 3 * MIB)
         assert cluster.put(key, body).status == 201
-        wait(lambda: {copy["state"] for copy in cluster.copies(key)} == {"stored"}, 30, "all copies")
+        wait_until(lambda: {copy["state"] for copy in cluster.copies(key)} == {"stored"}, 30, "all copies")
         (name,) = cluster.blobs(key)
         node1, node2, _ = cluster.nodes().values()
         node1.remove(name)
@@ -136,7 +137,7 @@ def test_a_delete_is_final_when_repeated_amid_repairs_and_a_later_upload_is_anot
         assert cluster.ask("POST", "/v1/jobs", json=job).status == 202
         assert cluster.delete(key).status == 204
         assert cluster.delete(key).status == 404
-        wait(lambda name=name: not any(name in node.names() for node in cluster.nodes().values()), 30, "it is gone")  # type: ignore[misc]
+        cluster.wait_gone({name})
     assert cluster.get(key).status == 404
     assert cluster.put(key, b"a new life").status == 201
     cluster.wait_converged()

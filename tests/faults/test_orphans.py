@@ -18,20 +18,14 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from tests.cluster import START_SECONDS, Cluster, running_cluster, wait
 from tests.faults.between import children
 from tests.faults.history import History
-from tests.nodes import DirectNode
+from tests.support.cluster import START_SECONDS, Cluster
+from tests.support.nodes import DirectNode
+from tests.support.waiting import wait_until
 
 GRACE = 6
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    home = tmp_path_factory.mktemp("faults") / "home"
-    settings = {"BOVEDA_DOOM_DELAY": "1", "BOVEDA_ORPHAN_GRACE": str(GRACE), "BOVEDA_RECLAIM_INTERVAL": "3"}
-    with running_cluster(home, **settings) as running:
-        yield running
+SETTINGS = {"BOVEDA_ORPHAN_GRACE": str(GRACE), "BOVEDA_RECLAIM_INTERVAL": "3"}
 
 
 @pytest.fixture
@@ -90,13 +84,13 @@ def test_what_a_crash_between_put_and_commit_leaves_behind_is_removed(
     with ThreadPoolExecutor(1) as pool:
         with catalogue_locked(cluster):
             answer = pool.submit(told, lambda: cluster.put("never", os.urandom(16 * 1024)))
-            wait(left_behind, 1.8, "the put")
+            wait_until(left_behind, 1.8, "the put")
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
         assert answer.result() == 0
     assert len(left_behind()) == 1
-    wait(lambda: not left_behind(), 40, "the orphan is gone")
-    wait(lambda: told(lambda: cluster.get("never")) == 404, 30, "the API is back, and nothing became visible")
+    wait_until(lambda: not left_behind(), 40, "the orphan is gone")
+    wait_until(lambda: told(lambda: cluster.get("never")) == 404, 30, "the API is back, and nothing became visible")
     assert history.wrong() == []
     assert all(wanted(cluster, history) <= names for names in lying(nodes).values())
 
@@ -115,9 +109,9 @@ def test_a_node_that_was_away_for_long_brings_nothing_back_and_keeps_no_orphan(
     for key in gone.acknowledged:
         assert cluster.ask("DELETE", f"/v1/buckets/archivos/objects/{key}").status == 204
     others = [nodes["node1"], nodes["node3"]]
-    wait(lambda: not any(deleted & node.names() for node in others), 40, "deleted where nodes are up")
+    wait_until(lambda: not any(deleted & node.names() for node in others), 40, "deleted where nodes are up")
     cluster.act("start", "node2")
-    wait(lambda: not (deleted | {orphan}) & nodes["node2"].names(), 60, "deleted where the node was away")
+    wait_until(lambda: not (deleted | {orphan}) & nodes["node2"].names(), 60, "deleted where the node was away")
     cluster.wait_converged()
     assert kept.wrong() == []
     assert all(cluster.get(key).status == 404 for key in gone.acknowledged)
@@ -138,14 +132,14 @@ def test_a_catalogue_that_was_rolled_back_makes_reclaim_stop_and_loses_nothing(
     with stopped(cluster):
         keep(cluster, new)
         put_back(cluster, old)
-        wait(lambda: time.time() > uploaded + 2 * GRACE, 30, "all of them are old enough to be reclaimed")
+        wait_until(lambda: time.time() > uploaded + 2 * GRACE, 30, "all of them are old enough to be reclaimed")
     names = lying(nodes)
     assert all(cluster.get(key).status == 404 for key in list(since.acknowledged)[:5])
 
     def stops() -> list[str | None]:
         return [node["scrub"]["reclaim_stopped"] for node in cluster.ask("GET", "/v1/nodes").json()["nodes"]]
 
-    wait(lambda: all(stops()), 60, "reclaim says that it stopped, on every node")
+    wait_until(lambda: all(stops()), 60, "reclaim says that it stopped, on every node")
     assert all("120 of" in str(why) for why in stops())
     assert lying(nodes) == names, "and nothing went"
     with stopped(cluster):

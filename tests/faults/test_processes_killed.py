@@ -9,8 +9,11 @@ import pytest
 
 from cli.cluster import state
 from cli.cluster.home import Home
-from tests.cluster import START_SECONDS, Cluster, wait
 from tests.faults.history import History
+from tests.support.cluster import START_SECONDS, Cluster
+from tests.support.waiting import wait_until
+
+FLOWER = True
 
 
 @pytest.mark.parametrize("name", ["api", "worker1", "control", "beat", "flower", "queue", "node1"])
@@ -19,11 +22,11 @@ def test_kill_9_amid_uploads_loses_no_acknowledged_object(cluster: Cluster, name
     before = cluster.process(name)["pid"]
 
     def kill_and_wait() -> None:
-        wait(lambda: len(history.acknowledged) >= 5, 30, "some uploads")
+        wait_until(lambda: len(history.acknowledged) >= 5, 30, "some uploads")
         os.kill(before, signal.SIGKILL)
-        wait(lambda: cluster.process(name)["pid"] not in (None, before), 30, f"{name} is started again")
+        wait_until(lambda: cluster.process(name)["pid"] not in (None, before), 30, f"{name} is started again")
         seen = len(history.acknowledged)
-        wait(lambda: len(history.acknowledged) >= seen + 5, 30, "uploads go on")
+        wait_until(lambda: len(history.acknowledged) >= seen + 5, 30, "uploads go on")
 
     history.during(kill_and_wait)
     if name != "api":
@@ -38,10 +41,10 @@ def test_kill_9_of_one_api_process_loses_no_acknowledged_object(cluster: Cluster
     children = [int(pid) for pid in open(f"/proc/{master}/task/{master}/children").read().split()]  # noqa: SIM115
 
     def kill() -> None:
-        wait(lambda: len(history.acknowledged) >= 5, 30, "some uploads")
+        wait_until(lambda: len(history.acknowledged) >= 5, 30, "some uploads")
         os.kill(children[0], signal.SIGKILL)
         seen = len(history.acknowledged)
-        wait(lambda: len(history.acknowledged) >= seen + 10, 30, "uploads go on")
+        wait_until(lambda: len(history.acknowledged) >= seen + 10, 30, "uploads go on")
 
     history.during(kill)
     cluster.wait_converged(90)
@@ -56,14 +59,14 @@ def test_after_kill_9_of_the_supervisor_amid_uploads_the_next_up_finds_everythin
     killed = left.supervisor
 
     def kill_and_start() -> None:
-        wait(lambda: len(history.acknowledged) >= 5, 30, "some uploads")
+        wait_until(lambda: len(history.acknowledged) >= 5, 30, "some uploads")
         os.kill(killed.pid, signal.SIGKILL)
-        wait(lambda: not killed.alive(), 10, "it is gone")
+        wait_until(lambda: not killed.alive(), 10, "it is gone")
         started = cluster.boveda("up", "--detach", timeout=START_SECONDS)
         assert started.returncode == 0, started.stderr.decode()
         cluster.wait_ready()
         seen = len(history.acknowledged)
-        wait(lambda: len(history.acknowledged) >= seen + 5, 30, "uploads go on")
+        wait_until(lambda: len(history.acknowledged) >= seen + 5, 30, "uploads go on")
 
     history.during(kill_and_start)
     assert [row.name for row in left.rows if row.identity is not None and row.identity.alive()] == [], "left running"

@@ -15,20 +15,21 @@ import pytest
 
 from cli.cluster import act
 from cli.cluster.home import Home
-from tests.cluster import Cluster, wait
 from tests.faults.bare_upload import Upload
 from tests.faults.between import children
 from tests.faults.history import History
+from tests.support.cluster import Cluster
+from tests.support.shared import QUICK
+from tests.support.waiting import wait_until
 
-LEASE = 5.0
-SETTINGS = {"BOVEDA_LEASE_SECONDS": str(LEASE)}
+LEASE = float(QUICK["BOVEDA_LEASE_SECONDS"])
 MIB = 1 << 20
 
 
 @contextmanager
 def standing_still(cluster: Cluster, pid: int) -> Iterator[None]:
     """SIGSTOP until the end of the block, and not with the catalogue's lock: who keeps that is ended for it."""
-    wait(lambda: stopped_without_lock(cluster, pid), 30, "it stands still, without the catalogue's lock")
+    wait_until(lambda: stopped_without_lock(cluster, pid), 30, "it stands still, without the catalogue's lock")
     try:
         yield
     finally:
@@ -38,7 +39,7 @@ def standing_still(cluster: Cluster, pid: int) -> Iterator[None]:
 def stopped_without_lock(cluster: Cluster, pid: int) -> bool:
     """If not, it runs on."""
     os.kill(pid, signal.SIGSTOP)
-    wait(lambda: state(pid) == "T", 5, "it stands still")
+    wait_until(lambda: state(pid) == "T", 5, "it stands still")
     if free(cluster.home / "catalogue.db.lock"):
         return True
     os.kill(pid, signal.SIGCONT)
@@ -72,7 +73,7 @@ def test_requests_in_flight_are_finished_when_the_gateways_are_told_to_end(clust
     with ThreadPoolExecutor(1) as operator:
         stopping = operator.submit(cluster.act, "stop", "api")
         try:
-            wait(lambda: act.now(Home.of(cluster.home), "api").state == "ending", 5, "it was told to end")
+            wait_until(lambda: act.now(Home.of(cluster.home), "api").state == "ending", 5, "it was told to end")
             upload.send(body[MIB // 4 :])
             assert upload.status() == 201
             assert got + download.read() == old
@@ -89,10 +90,10 @@ def test_a_process_told_to_end_amid_uploads_costs_nothing(cluster: Cluster, name
     history = History(cluster, f"end-{name}")
 
     def restart() -> None:
-        wait(lambda: len(history.acknowledged) >= 5, 30, "some uploads")
+        wait_until(lambda: len(history.acknowledged) >= 5, 30, "some uploads")
         cluster.act("stop", name)
         seen = len(history.acknowledged)
-        wait(lambda: len(history.acknowledged) >= seen + 5, 30, "uploads go on")
+        wait_until(lambda: len(history.acknowledged) >= seen + 5, 30, "uploads go on")
         cluster.act("start", name)
 
     history.during(restart)
@@ -107,7 +108,7 @@ def test_while_one_gateway_process_stands_still_the_others_serve_and_nothing_is_
     stopped, *_ = children(cluster.process("api")["pid"])
     with standing_still(cluster, stopped), ThreadPoolExecutor(4) as clients:
         uploads = [clients.submit(history.upload) for _ in range(20)]
-        wait(lambda: sum(upload.done() for upload in uploads) >= 10, 30, "the others answer")
+        wait_until(lambda: sum(upload.done() for upload in uploads) >= 10, 30, "the others answer")
         os.kill(stopped, signal.SIGCONT)
     assert history.refused == []
     cluster.wait_converged()
@@ -121,7 +122,7 @@ def test_what_a_worker_that_stands_still_has_claimed_is_done_by_another_and_its_
     worker = cluster.process("worker1")["pid"]
     with ThreadPoolExecutor(4) as clients:
         uploads = [clients.submit(history.upload, 200_000) for _ in range(60)]
-        wait(lambda: len(history.acknowledged) >= 15, 30, "some uploads")
+        wait_until(lambda: len(history.acknowledged) >= 15, 30, "some uploads")
         with standing_still(cluster, worker):
             for upload in uploads:
                 upload.result()
@@ -132,7 +133,9 @@ def test_what_a_worker_that_stands_still_has_claimed_is_done_by_another_and_its_
             for key in deleted:
                 assert cluster.delete(key).status == 204
                 del history.acknowledged[key]
-            wait(lambda: not any(gone & node.names() for node in cluster.nodes().values()), 60, "deletes are done")
+            wait_until(
+                lambda: not any(gone & node.names() for node in cluster.nodes().values()), 60, "deletes are done"
+            )
     assert history.refused == []
     cluster.wait_converged()
     assert (history.wrong(), history.wrong_on(cluster.nodes())) == ([], [])

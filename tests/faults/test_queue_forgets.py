@@ -11,8 +11,9 @@ import redis
 
 from common.jobs.base import Queue, TaskName
 from common.jobs.celery import CeleryQueue, list_names
-from tests.cluster import Cluster, wait
 from tests.faults.history import History
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 
 
 def test_tasks_flushed_from_the_queue_again_and_again_are_done_all_the_same(cluster: Cluster) -> None:
@@ -21,7 +22,7 @@ def test_tasks_flushed_from_the_queue_again_and_again_are_done_all_the_same(clus
 
     def flush() -> None:
         for seen in range(10, 60, 10):
-            wait(lambda seen=seen: len(history.acknowledged) >= seen, 30, "some uploads")  # type: ignore[misc]
+            wait_until(lambda seen=seen: len(history.acknowledged) >= seen, 30, "some uploads")  # type: ignore[misc]
             client.flushdb()
 
     history.during(flush)
@@ -35,12 +36,12 @@ def test_a_queue_that_restarts_empty_amid_uploads_delays_copies_and_loses_none(c
     history = History(cluster, "restarted")
 
     def restart() -> None:
-        wait(lambda: len(history.acknowledged) >= 5, 30, "some uploads")
+        wait_until(lambda: len(history.acknowledged) >= 5, 30, "some uploads")
         cluster.act("kill", "queue")
         shutil.rmtree(cluster.home / "queue" / "appendonlydir")
         cluster.act("start", "queue")
         seen = len(history.acknowledged)
-        wait(lambda: len(history.acknowledged) >= seen + 10, 30, "uploads go on")
+        wait_until(lambda: len(history.acknowledged) >= seen + 10, 30, "uploads go on")
 
     history.during(restart)
     assert history.refused == []
@@ -66,7 +67,9 @@ def test_tasks_that_come_twice_in_any_order_and_for_the_wrong_things_change_noth
                 del history.acknowledged[key]
         queue.publish(chosen.choice(tasks), chosen.sample([*blobs, "0" * 32], 10))
     queue.close()
-    wait(lambda: not any(names[key] & node.names() for key in gone for node in cluster.nodes().values()), 30, "deletes")
+    wait_until(
+        lambda: not any(names[key] & node.names() for key in gone for node in cluster.nodes().values()), 30, "deletes"
+    )
     cluster.wait_converged()
     assert (history.wrong(), history.wrong_on(cluster.nodes())) == ([], [])
     assert cluster.status()["dead_letters"] == 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.cluster import Cluster
 from tests.faults.history import History
+from tests.support.cluster import Cluster
 
 
 def test_with_the_queue_killed_uploads_succeed_and_converge_when_it_is_back(cluster: Cluster) -> None:

@@ -11,12 +11,11 @@ import pytest
 
 from common.jobs.base import TaskName
 from common.jobs.celery import CeleryQueue
-from tests.cluster import Cluster, wait
 from tests.faults.between import proxies
 from tests.faults.history import History
-from tests.proxy import Proxy
-
-SETTINGS = {"BOVEDA_LEASE_SECONDS": "5"}  # a killed worker's rows are somebody else's after so long
+from tests.support.cluster import Cluster
+from tests.support.proxy import Proxy
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def ended(cluster: Cluster, job_id: str) -> dict[str, Any]:
         job.update(cluster.ask("GET", f"/v1/jobs/{job_id}").json())
         return job["state"] in ("done", "failed", "cancelled")
 
-    wait(over, 60, "the job ends")
+    wait_until(over, 60, "the job ends")
     assert job["state"] == "done", job
     return job
 
@@ -66,12 +65,12 @@ def test_a_repair_whose_target_dies_midway_is_finished_when_it_is_back(cluster: 
     lose(cluster, history, "node2")
     job = start_repair(cluster, "target")
     node2 = cluster.nodes()["node2"]
-    wait(lambda: node2.names(), 30, "a copy is made again")
+    wait_until(lambda: node2.names(), 30, "a copy is made again")
     cluster.act("kill", "node2")
     cluster.act("start", "node2")
     ended(cluster, job)
     # What could not be asked while it was away is counted as that; once it is back, a repair looks at all of it.
-    wait(lambda: not unreachable(ended(cluster, start_repair(cluster, "target"))), 60, "a repair asks all copies")
+    wait_until(lambda: not unreachable(ended(cluster, start_repair(cluster, "target"))), 60, "a repair asks all copies")
     cluster.wait_converged()
     assert (history.wrong(), history.wrong_on(cluster.nodes())) == ([], [])
 
@@ -88,7 +87,7 @@ def test_a_repair_goes_on_after_its_worker_was_killed(cluster: Cluster, way: dic
         job = start_repair(cluster, "worker")
         node2 = cluster.nodes()["node2"]
         some = {name for key in history.acknowledged for name in cluster.blobs(key)}
-        wait(lambda: node2.names() & some, 30, "a copy is made again")
+        wait_until(lambda: node2.names() & some, 30, "a copy is made again")
         for name in ("worker1", "worker2"):
             os.kill(cluster.process(name)["pid"], signal.SIGKILL)
         assert not some <= node2.names(), "it was killed in the middle"
@@ -132,13 +131,13 @@ def test_a_poison_item_blocks_nobody_and_the_oldest_stays_visible(cluster: Clust
     history = History(cluster, "after-poison")
     history.upload_many(20)
     assert history.refused == []
-    wait(
+    wait_until(
         lambda: all({copy["state"] for copy in cluster.copies(key)} == {"stored"} for key in history.acknowledged),
         30,
         "the copies of the others",
     )
     assert history.wrong_on(cluster.nodes()) == []
-    wait(lambda: all(not depth for depth in cluster.status()["queues"].values()), 20, "it is not tried for ever")
+    wait_until(lambda: all(not depth for depth in cluster.status()["queues"].values()), 20, "it is not tried for ever")
     assert cluster.status()["dead_letters"] >= 1
     assert all(copy["last_error"] for copy in cluster.copies("poison"))
     for node, right in zip(cluster.nodes().values(), damaged, strict=True):

@@ -9,8 +9,9 @@ from base64 import b64encode
 
 import urllib3
 
-from tests.cluster import Cluster, wait
 from tests.faults.bare_upload import Part
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 
 MIB = 1 << 20
 BLOB = 2 * MIB
@@ -47,7 +48,7 @@ def test_an_upload_goes_on_after_its_client_the_gateways_and_a_node_were_killed(
 
     part = Part(cluster, url, 0, len(body))
     part.send(body[: 2 * BLOB + MIB + 1000])
-    wait(lambda: offset(cluster, url) >= 2 * BLOB, 20, "its first blobs are acknowledged while it is sent")
+    wait_until(lambda: offset(cluster, url) >= 2 * BLOB, 20, "its first blobs are acknowledged while it is sent")
     part.half_close()
     assert part.status() == 400
     assert offset(cluster, url) == 2 * BLOB + MIB, "what came, to the last whole chunk"
@@ -55,7 +56,7 @@ def test_an_upload_goes_on_after_its_client_the_gateways_and_a_node_were_killed(
     at = offset(cluster, url)
     part = Part(cluster, url, at, len(body) - at)
     part.send(body[at : at + 2 * BLOB + MIB])
-    wait(lambda: offset(cluster, url) >= at + 2 * BLOB, 20, "more blobs are acknowledged")
+    wait_until(lambda: offset(cluster, url) >= at + 2 * BLOB, 20, "more blobs are acknowledged")
     cluster.signal("api", signal.SIGKILL)
     part.reset()
     cluster.wait_ready()
@@ -68,7 +69,7 @@ def test_an_upload_goes_on_after_its_client_the_gateways_and_a_node_were_killed(
         answers.append(patch(cluster, url, at, body[at : at + BLOB]).status)
         return answers[-1] == 204
 
-    wait(went_on, 15, "the dead gateway's lease is over")
+    wait_until(went_on, 15, "the dead gateway's lease is over")
     assert set(answers) <= {409, 204}
 
     at += BLOB
@@ -83,7 +84,7 @@ def test_an_upload_goes_on_after_its_client_the_gateways_and_a_node_were_killed(
     cluster.wait_converged(120)
     assert cluster.get("survivor").data == body
     blobs = cluster.blobs("survivor")
-    wait(lambda: on_nodes(cluster) == blobs, 60, "what a request left behind is deleted")
+    wait_until(lambda: on_nodes(cluster) == blobs, 60, "what a request left behind is deleted")
 
 
 def test_of_many_requests_at_one_offset_one_wins(cluster: Cluster) -> None:
@@ -112,5 +113,5 @@ def test_an_upload_that_is_ended_leaves_no_blob_on_any_node(cluster: Cluster) ->
     assert patch(cluster, url, 0, os.urandom(3 * BLOB)).status == 204
     assert len(on_nodes(cluster) - before) == 3
     assert cluster.ask("DELETE", url, headers=TUS).status == 204
-    wait(lambda: not on_nodes(cluster) - before, 30, "its blobs are gone again")
+    wait_until(lambda: not on_nodes(cluster) - before, 30, "its blobs are gone again")
     assert cluster.get("ended").status == 404

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-
-import pytest
 
 from common.objects import MIB
-from tests.cluster import Cluster, running_cluster, wait
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 
 OBJECTS = 20
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A pass over twenty MiB takes about twenty seconds, and begins half a minute after the one before, or later."""
-    home = tmp_path_factory.mktemp("faults") / "home"
-    with running_cluster(home, BOVEDA_SCRUB_PERIOD="21600", BOVEDA_LEASE_SECONDS="5") as running:
-        yield running
+# A pass over twenty MiB takes about twenty seconds, and begins half a minute after the one before, or later.
+SETTINGS = {"BOVEDA_SCRUB_PERIOD": "21600"}
 
 
 def scrub(cluster: Cluster) -> dict[str, object]:
@@ -44,11 +36,11 @@ def test_a_killed_scrub_goes_on_from_its_checkpoint(cluster: Cluster) -> None:
     cluster.wait_converged()
     passes = scrub(cluster)["passes"]
     cluster.act("start", "scrub")
-    wait(lambda: len(verified(cluster)) >= 5, 240, "some copies are verified")
+    wait_until(lambda: len(verified(cluster)) >= 5, 240, "some copies are verified")
     before, started = verified(cluster), scrub(cluster)["started_at"]
     assert len(before) < OBJECTS
     os.kill(cluster.process("scrub")["pid"], signal.SIGKILL)
-    wait(lambda: scrub(cluster)["passes"] == int(str(passes)) + 1, 120, "the pass ends")
+    wait_until(lambda: scrub(cluster)["passes"] == int(str(passes)) + 1, 120, "the pass ends")
     after = verified(cluster)
     assert len(after) == OBJECTS
     assert {key: after[key] for key in before} == before, "what was read before was not read again"

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.cluster import Cluster, wait
-from tests.nodes import DirectNode
+from tests.support.cluster import Cluster
+from tests.support.nodes import DirectNode
+from tests.support.waiting import wait_until
 
 SETTINGS = {"BOVEDA_BACKOFF_BASE": "0.1"}
 OPTIONS = ("--nodes", "2", "--workers", "1")
@@ -33,7 +34,7 @@ def test_a_vanished_only_copy_is_a_dead_letter_until_it_is_back_and_tried_again(
 
     disk.remove(copy["blob_key"])
     assert cluster.ask("GET", address).status == 502
-    wait(lambda: letters(cluster), 30, "a dead letter")
+    wait_until(lambda: letters(cluster), 30, "a dead letter")
     (letter,) = letters(cluster)
     assert (letter["bucket"], letter["key"], letter["node"]) == ("single", "letter", copy["node"])
     assert letter["blob_key"] == copy["blob_key"]
@@ -43,7 +44,7 @@ def test_a_vanished_only_copy_is_a_dead_letter_until_it_is_back_and_tried_again(
 
     # in vain while nothing is there: it comes back to the list
     assert cluster.json("dead-letters", "retry", "--all") == {"retried": 1}
-    wait(lambda: [again["id"] for again in letters(cluster)] == [letter["id"]], 30, "the letter is dead again")
+    wait_until(lambda: [again["id"] for again in letters(cluster)] == [letter["id"]], 30, "the letter is dead again")
 
     assert cluster.json("dead-letters", "acknowledge", str(letter["id"])) == {"acknowledged": 1}
     assert not letters(cluster)

@@ -11,8 +11,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from tests.cluster import Cluster, wait
 from tests.faults.history import History
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 
 SETTINGS = {"BOVEDA_REPROTECT_AFTER": "3"}
 OPTIONS = ("--nodes", "5")
@@ -42,11 +43,11 @@ def lies(cluster: Cluster, history: History, *without: str) -> Counter[int]:
 def wait_exact(cluster: Cluster, history: History, *without: str) -> None:
     """Until each blob of what was acknowledged lies on as many nodes as wanted, and on no other."""
     count = len({name for key in history.acknowledged for name in cluster.blobs(key)})
-    wait(lambda: lies(cluster, history, *without) == Counter({COPIES: count}), 90, "full copies, and no surplus")
+    wait_until(lambda: lies(cluster, history, *without) == Counter({COPIES: count}), 90, "full copies, and no surplus")
 
 
 def wait_seen(cluster: Cluster, state: str, *names: str) -> None:
-    wait(lambda: all(cluster.states()[name] == state for name in names), 30, f"{names} are seen as {state}")
+    wait_until(lambda: all(cluster.states()[name] == state for name in names), 30, f"{names} are seen as {state}")
 
 
 def bring_back(cluster: Cluster, *names: str) -> None:
@@ -63,7 +64,7 @@ def test_a_node_is_emptied_while_clients_write_and_its_objects_stay_protected(cl
 
     def drain() -> None:
         change(cluster, "node1", "draining")
-        wait(lambda: emptied(cluster, "node1"), 90, "node1 is empty")
+        wait_until(lambda: emptied(cluster, "node1"), 90, "node1 is empty")
 
     history.during(drain)
     assert (history.refused, history.wrong()) == ([], [])
@@ -80,7 +81,7 @@ def test_a_node_fails_while_another_is_emptied(cluster: Cluster) -> None:
     cluster.wait_converged()
     change(cluster, "node2", "draining")
     cluster.act("kill", "node3")
-    wait(lambda: emptied(cluster, "node2"), 90, "node2 is empty")
+    wait_until(lambda: emptied(cluster, "node2"), 90, "node2 is empty")
     assert history.wrong() == []
     assert cluster.nodes()["node2"].names() == set()
     cluster.wait_converged()
@@ -109,7 +110,9 @@ def test_copies_of_a_node_that_stays_down_are_made_elsewhere_and_go_where_they_a
     bring_back(cluster, "node4")
     wait_exact(cluster, history)
     assert history.wrong() == []
-    wait(lambda: not any(deleted & node.names() for node in cluster.nodes().values()), 60, "what was deleted stays so")
+    wait_until(
+        lambda: not any(deleted & node.names() for node in cluster.nodes().values()), 60, "what was deleted stays so"
+    )
 
 
 def test_while_more_than_a_third_of_the_nodes_is_away_nothing_moves(cluster: Cluster) -> None:
@@ -123,7 +126,7 @@ def test_while_more_than_a_third_of_the_nodes_is_away_nothing_moves(cluster: Clu
         list(operators.map(partial(cluster.act, "kill"), ("node4", "node5")))
     wait_seen(cluster, "down", "node4", "node5")
     since = time.monotonic()
-    wait(lambda: time.monotonic() - since > 10 and history.upload(), 30, "some sweeps after the three seconds")
+    wait_until(lambda: time.monotonic() - since > 10 and history.upload(), 30, "some sweeps after the three seconds")
     (last,) = sorted(history.acknowledged)[-1:]
     del history.acknowledged[last]
     assert lies(cluster, history, "node4", "node5") == before
@@ -145,8 +148,8 @@ def test_one_node_is_given_up_another_emptied_at_once_and_both_are_removed_and_a
     def both() -> None:
         assert cluster.ask("DELETE", "/v1/nodes/node5?lost=true").json() == {"lost": 0}
         change(cluster, "node1", "draining")
-        wait(lambda: "node5" not in listed(cluster), 90, "node5 is removed")
-        wait(lambda: emptied(cluster, "node1"), 90, "node1 is empty")
+        wait_until(lambda: "node5" not in listed(cluster), 90, "node5 is removed")
+        wait_until(lambda: emptied(cluster, "node1"), 90, "node1 is empty")
 
     history.during(both)
     assert history.wrong() == []
@@ -159,7 +162,7 @@ def test_one_node_is_given_up_another_emptied_at_once_and_both_are_removed_and_a
     added = cluster.json("cluster", "add")["name"]
     assert added in listed(cluster)
     job = cluster.ask("POST", "/v1/jobs", json={"kind": "rebalance"}).json()["id"]
-    wait(lambda: cluster.ask("GET", f"/v1/jobs/{job}").json()["state"] == "done", 120, "the rebalance is done")
+    wait_until(lambda: cluster.ask("GET", f"/v1/jobs/{job}").json()["state"] == "done", 120, "the rebalance is done")
     wait_exact(cluster, history, "node5")
     share = {name for key in history.acknowledged for name in cluster.blobs(key)} & cluster.nodes()[added].names()
     assert share, "the new node has its share"

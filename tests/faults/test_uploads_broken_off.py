@@ -11,8 +11,9 @@ from collections.abc import Callable
 import pytest
 
 from api.connection import AHEAD_BYTES
-from tests.cluster import Cluster, wait
 from tests.faults.bare_upload import Upload
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 
 IDLE, GRACE = 4.0, 8.0
 SETTINGS = {"BOVEDA_IDLE_TIMEOUT": str(IDLE), "BOVEDA_ORPHAN_GRACE": str(GRACE)}
@@ -62,9 +63,9 @@ def test_a_long_upload_that_broke_off_leaves_no_blob_on_any_node(cluster: Cluste
     before = on_nodes(cluster)
     upload = Upload(cluster, "long-and-gone", 40 * MIB)
     upload.send(os.urandom(20 * MIB))
-    wait(lambda: on_nodes(cluster) - before, 10, "its first blob is on a node")
+    wait_until(lambda: on_nodes(cluster) - before, 10, "its first blob is on a node")
     upload.reset()
-    wait(lambda: not on_nodes(cluster) - before, 20, "its blobs are gone again")
+    wait_until(lambda: not on_nodes(cluster) - before, 20, "its blobs are gone again")
     assert cluster.get("long-and-gone").status == 404
 
 

@@ -16,8 +16,9 @@ from common.nodes import Nodes
 from common.objects import NodeHealth, NodeSpec
 from common.settings import Settings
 from tests.conftest import NodeFactory
-from tests.running_time import running_time
-from tests.servers import RealNode, wait_until
+from tests.support.running_time import running_time
+from tests.support.servers import RealNode
+from tests.support.waiting import wait_until
 
 
 class Stage:

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.proxy import LARGE, Proxy
+from tests.support.proxy import LARGE, Proxy
 
 
 def _echo(listener: socket.socket) -> None:

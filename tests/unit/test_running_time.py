@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 
-from tests.running_time import MOST, RunningTime
+from tests.support.running_time import MOST, RunningTime
 
 MEASURE = """
 import time
-from tests.running_time import RunningTime
+from tests.support.running_time import RunningTime
 clock = RunningTime()
 began, ran = time.monotonic(), clock.now()
 print(flush=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from common.blobstore.minio import MinioStore
-from tests.servers import RealNode
+from tests.support.servers import RealNode
 
 
 @pytest.fixture(scope="session")

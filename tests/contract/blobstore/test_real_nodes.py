@@ -23,8 +23,9 @@ from common.errors import (
 )
 from common.objects import blob_name, new_id
 from tests.conftest import NodeFactory
-from tests.proxy import Proxy
-from tests.servers import RealNode, wait_until
+from tests.support.proxy import Proxy
+from tests.support.servers import RealNode
+from tests.support.waiting import wait_until
 
 SOON = 10.0
 LIMIT = 16 << 20  # bytes that a read may give

@@ -12,7 +12,7 @@ from common.catalogue.migrate import upgrade
 from common.catalogue.sql import SqlCatalogue, open_catalogue
 from common.catalogue.sql.tables import metadata
 from tests.contract.catalogue.stage import Stage
-from tests.servers import RealPostgres
+from tests.support.servers import RealPostgres
 
 
 def migrated(url: str) -> None:

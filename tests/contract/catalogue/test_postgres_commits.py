@@ -18,8 +18,8 @@ from common.errors import CatalogueUnavailable, NoSuchBucket, NoSuchObject, Outc
 from common.objects import Preconditions
 from common.work import JobKind, Scope
 from tests.contract.catalogue.stage import Stage
-from tests.proxy import Proxy
-from tests.servers import RealPostgres
+from tests.support.proxy import Proxy
+from tests.support.servers import RealPostgres
 
 COMMIT = b"COMMIT\0"  # with its end, or every BEGIN … READ COMMITTED would be taken for one
 

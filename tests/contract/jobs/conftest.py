@@ -13,7 +13,7 @@ import pytest
 from common.jobs.base import JobQueue, Queue, TaskName
 from common.jobs.celery import CeleryQueue, list_names
 from common.jobs.memory import MemoryQueue
-from tests.servers import RealQueue
+from tests.support.servers import RealQueue
 
 Message = tuple[TaskName, tuple[str, ...]]
 

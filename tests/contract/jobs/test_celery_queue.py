@@ -13,7 +13,7 @@ from common.jobs.base import Queue, TaskName
 from common.jobs.celery import CeleryQueue, configuration, list_names, make_app
 from common.settings import Settings
 from tests.contract.jobs.conftest import pop
-from tests.servers import RealQueue
+from tests.support.servers import RealQueue
 
 LIMIT = 2.0
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cli.command import UNAVAILABLE
-from tests.cluster import Cluster, wait
-from tests.servers import until_taken
+from tests.support.cluster import Cluster
+from tests.support.servers import until_taken
+from tests.support.waiting import wait_until
 
 MIB = 1 << 20
 CONVERGE_SECONDS = 30
@@ -18,7 +19,7 @@ UP_SECONDS = 30  # a late probe shows `suspect` until the next ones
 
 def converged(cluster: Cluster, name: str) -> Any:
     """The copies of an object once it is protected."""
-    wait(
+    wait_until(
         lambda: cluster.json("stat", name)["object"]["state"] == "protected", CONVERGE_SECONDS, f"all copies of {name}"
     )
     return cluster.json("stat", name)
@@ -95,8 +96,10 @@ def test_more_write_copies_than_copies_is_wrong_use(cluster: Cluster, tmp_path: 
 
 
 def test_status_and_nodes_tell_what_runs(cluster: Cluster) -> None:
-    wait(lambda: cluster.json("status")["nodes"] == {"up": 3}, UP_SECONDS, "three nodes are up")
-    wait(lambda: [node["state"] for node in cluster.json("nodes")["nodes"]] == ["up"] * 3, UP_SECONDS, "each is up")
+    wait_until(lambda: cluster.json("status")["nodes"] == {"up": 3}, UP_SECONDS, "three nodes are up")
+    wait_until(
+        lambda: [node["state"] for node in cluster.json("nodes")["nodes"]] == ["up"] * 3, UP_SECONDS, "each is up"
+    )
     assert "protected" in cluster.boveda("status").stdout.decode()
     assert len(cluster.boveda("nodes").stdout.splitlines()) == 4
 

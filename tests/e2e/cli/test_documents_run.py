@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import BIN, Cluster
-from tests.servers import tool
+from tests.support.cluster import BIN, Cluster
+from tests.support.servers import tool
 
 ROOT = Path(__file__).parents[3]
 # Just after a node came back, one process of the API may trust it seconds before another: as the documents say, such an

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import BIN, Cluster
-from tests.proxy import Proxy
+from tests.support.cluster import BIN, Cluster
+from tests.support.proxy import Proxy
 
 MIB = 1 << 20
 SIZE = 48 * MIB

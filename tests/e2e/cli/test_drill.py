@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cli.drill.incidents import LIMITS
-from tests.cluster import Cluster, running_cluster, wait
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 
 DRILL_SECONDS = 900.0
 
 pytestmark = pytest.mark.timeout(DRILL_SECONDS + 300)
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Another one than that of the other tests: what a drill does to it they should not see."""
-    with running_cluster(tmp_path_factory.mktemp("drill") / "home", BOVEDA_DOOM_DELAY="1") as running:
-        yield running
 
 
 def test_a_round_of_all_incidents_loses_nothing_and_reports_every_figure(cluster: Cluster) -> None:
@@ -38,7 +31,7 @@ def test_a_round_of_all_incidents_loses_nothing_and_reports_every_figure(cluster
     assert {figure["name"] for figure in report["figures"]} == set(LIMITS)
     assert [bucket["name"] for bucket in cluster.ask("GET", "/v1/buckets").json()["buckets"]] == ["archivos"]
     assert cluster.get("other").data == b"somebody else's"
-    wait(lambda: set(cluster.states().values()) == {"up"}, 30, "all nodes are up")
+    wait_until(lambda: set(cluster.states().values()) == {"up"}, 30, "all nodes are up")
 
 
 def test_a_cluster_with_other_data_is_not_touched_unasked(cluster: Cluster) -> None:

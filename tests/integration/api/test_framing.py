@@ -10,7 +10,7 @@ import socket
 import pytest
 
 from tests.integration.api.conftest import BLOB, MAX_OBJECT, Server, body_of, read_all, status_of
-from tests.servers import wait_until
+from tests.support.waiting import wait_until
 
 BASE = "/v1/buckets/casa/objects/"
 HOST = "Host: localhost\r\n"

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from tests.integration.api.conftest import Server
-from tests.servers import tool
+from tests.support.servers import tool
 
 
 def run(program: str, *arguments: str, cwd: Path) -> str:

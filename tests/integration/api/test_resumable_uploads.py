@@ -14,7 +14,8 @@ import pytest
 from tusclient.client import TusClient
 
 from tests.integration.api.conftest import BLOB, MAX_OBJECT, Server, body_of, read_all, status_of
-from tests.servers import tool, wait_until
+from tests.support.servers import tool
+from tests.support.waiting import wait_until
 
 MIB = 1 << 20
 TUS = "Tus-Resumable: 1.0.0\r\n"

@@ -8,7 +8,7 @@ import threading
 import time
 
 from tests.integration.api.conftest import IDLE_SECONDS, Server, status_of, stop
-from tests.servers import wait_until
+from tests.support.waiting import wait_until
 
 BASE = "/v1/buckets/casa/objects/"
 

@@ -17,10 +17,12 @@ from typing import Any
 
 import pytest
 
-from cli.cluster import state
+from cli.cluster import ports, state
 from cli.cluster.home import Home
 from cli.cluster.processes import Identity
-from tests.servers import free_port, until_taken, wait_until
+from tests.support.cluster import end_at_once, starting
+from tests.support.servers import until_taken
+from tests.support.waiting import wait_until
 
 UP_SECONDS = 180.0
 
@@ -28,13 +30,13 @@ UP_SECONDS = 180.0
 class Cluster:
     """The command `boveda` with the environment of one home."""
 
-    def __init__(self, home: Path, **settings: str) -> None:
+    def __init__(self, home: Path, flower: bool, **settings: str) -> None:
         self.home = home
-        self.port, self.flower_port = free_port(), free_port()
+        self.port, self.flower_port = ports.pick(2)
         self.settings = {
             "BOVEDA_HOME": str(home),
             "BOVEDA_PORT": str(self.port),
-            "BOVEDA_FLOWER_PORT": str(self.flower_port),
+            "BOVEDA_FLOWER_PORT": str(self.flower_port) if flower else "0",
             **settings,
         }
 
@@ -60,7 +62,8 @@ class Cluster:
         return ran.stdout
 
     def up(self, *arguments: str) -> str:
-        return self.done("up", "--detach", *arguments)
+        with starting():
+            return self.done("up", "--detach", *arguments)
 
     def put(self, key: str, body: bytes) -> None:
         """A new object, to a cluster that has just started."""
@@ -108,15 +111,16 @@ Clusters = Callable[..., Cluster]
 
 @pytest.fixture
 def clusters() -> Iterator[Clusters]:
-    """`clusters(home=None, **settings)`; whatever still runs at the end is ended, and its home deleted."""
+    """`clusters(home=None, flower=False, **settings)`; what still runs at the end is ended, and its home deleted."""
     folder = Path(tempfile.mkdtemp(prefix="boveda-test-"))
     made: list[Cluster] = []
 
-    def make(home: Path | None = None, **settings: str) -> Cluster:
-        made.append(Cluster(home or folder / f"home{len(made) + 1}", **settings))
+    def make(home: Path | None = None, flower: bool = False, **settings: str) -> Cluster:
+        made.append(Cluster(home or folder / f"home{len(made) + 1}", flower, **settings))
         return made[-1]
 
     yield make
     for cluster in made:
-        cluster.run("down")
+        if cluster.home.exists():
+            end_at_once(Home(cluster.home))
     shutil.rmtree(folder, ignore_errors=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.cluster.conftest import Cluster, Clusters
-from tests.servers import wait_until
+from tests.support.waiting import wait_until
 
 OBJECTS = [f"letter{number}" for number in range(12)]
 

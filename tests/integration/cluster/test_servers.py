@@ -10,7 +10,8 @@ from cli.cluster.servers import NodeKind
 from common.blobstore.base import Deadline
 from common.errors import BucketMissing, NodeError
 from tests.conftest import NodeFactory, QueueFactory
-from tests.servers import RealNode, RealQueue, Server, wait_until
+from tests.support.servers import RealNode, RealQueue, Server
+from tests.support.waiting import wait_until
 
 
 def _arguments(server: Server) -> str:

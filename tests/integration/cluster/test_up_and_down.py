@@ -12,7 +12,8 @@ from pathlib import Path
 
 from cli.cluster.processes import Identity, members
 from tests.integration.cluster.conftest import Cluster, Clusters, alive
-from tests.servers import answers, refuses, wait_until
+from tests.support.servers import answers, refuses
+from tests.support.waiting import wait_until
 
 NAMES = ["node1", "node2", "node3", "queue", "api", "worker1", "worker2", "control", "scrub", "beat", "flower"]
 
@@ -50,7 +51,7 @@ def _pss(pid: int) -> int:
 
 
 def test_a_cluster_shows_what_runs_keeps_what_it_took_and_ends_without_a_trace(clusters: Clusters) -> None:
-    cluster = clusters()
+    cluster = clusters(flower=True)
     cluster.up()
 
     # what runs

@@ -15,9 +15,10 @@ from common.blobstore.base import Deadline
 from common.errors import CopiesUnreachable, NodeBusy, NotEnoughNodes, ObjectDamaged
 from common.objects import MIB, NodeHealth, blob_name
 from tests.conftest import NodeFactory
-from tests.gateway import BUCKET, Gateway
-from tests.running_time import running_time
-from tests.servers import RealNode, wait_until
+from tests.support.gateway import BUCKET, Gateway
+from tests.support.running_time import running_time
+from tests.support.servers import RealNode
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import QueueFactory
 from tests.integration.workers.plant import Plant
-from tests.servers import RealNode
+from tests.support.servers import RealNode
 
 
 @pytest.fixture

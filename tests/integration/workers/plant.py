@@ -35,7 +35,8 @@ from common.objects import (
     new_id,
 )
 from common.settings import Settings
-from tests.servers import RealNode, RealQueue, wait_until
+from tests.support.servers import RealNode, RealQueue
+from tests.support.waiting import wait_until
 
 BUCKET = "archivos"
 ROOT = Path(__file__).parents[3]

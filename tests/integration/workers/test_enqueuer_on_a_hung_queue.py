@@ -6,7 +6,8 @@ from common.jobs.base import Queue, TaskName
 from common.jobs.buffered import BufferedEnqueuer
 from common.jobs.celery import CeleryQueue
 from tests.contract.jobs.conftest import decode, pop
-from tests.servers import RealQueue, wait_until
+from tests.support.servers import RealQueue
+from tests.support.waiting import wait_until
 
 COUNT, PAUSE = 600, 0.005  # together longer than one publish takes to fail
 

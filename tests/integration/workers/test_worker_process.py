@@ -14,7 +14,8 @@ from common.objects import Preconditions, blob_name
 from common.work import JobKind, JobState, Scope
 from tests.conftest import NodeFactory, QueueFactory
 from tests.integration.workers.plant import BUCKET, Plant
-from tests.servers import free_port, wait_until
+from tests.support.servers import free_port
+from tests.support.waiting import wait_until
 
 
 def publish(plant: Plant, task: TaskName, *ids: str) -> None:

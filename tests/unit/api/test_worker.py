@@ -16,7 +16,7 @@ from gunicorn.config import Config
 
 from api import client_socket, connection, lobby, pacing, worker
 from api.worker import Log, Worker
-from tests.servers import wait_until
+from tests.support.waiting import wait_until
 
 THREADS = 4
 BIG = 32 << 20

@@ -24,7 +24,7 @@ from common.errors import (
 )
 from common.jobs.base import TaskName
 from common.objects import Headers, blob_name
-from tests.servers import wait_until
+from tests.support.waiting import wait_until
 from tests.unit.api_use_cases.world import BUCKET, MIB, BytesBody, World, content
 
 LENGTH = 5 * MIB + 1000

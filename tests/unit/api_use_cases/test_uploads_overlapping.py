@@ -17,7 +17,7 @@ from api.upload_turn import LEASE_SECONDS
 from common.catalogue.uploads import Holder, Resumable
 from common.errors import BodyCut, BodyTimeout, BovedaError, Conflict, NodeError, NotEnoughNodes, UploadGone
 from common.objects import Headers
-from tests.servers import wait_until
+from tests.support.waiting import wait_until
 from tests.unit.api_use_cases.world import BUCKET, MIB, BytesBody, World, content
 
 BLOB = 2 * MIB

@@ -14,7 +14,7 @@ from common.blobstore.base import Deadline
 from common.blobstore.minio import MinioStore
 from common.errors import NodeError, NodeTimeout
 from common.objects import NodeSpec
-from tests.servers import tool
+from tests.support.servers import tool
 from tests.unit.blobstore.rawserver import RawServer, Script, answer, request, serving
 
 LIMIT = 16 << 20  # bytes that a read may give

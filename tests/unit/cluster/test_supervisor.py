@@ -23,7 +23,7 @@ from cli.cluster.lockwatch import stuck_holder
 from cli.cluster.plan import Plan, Spec
 from cli.cluster.processes import Identity
 from common.errors import Conflict, NotAllowed, Unavailable
-from tests.servers import free_port
+from tests.support.servers import free_port
 from tests.unit.cluster.fakes import DEAF, SLEEPS, serving, spec, until
 
 PROGRAM = """

@@ -16,7 +16,7 @@ import urllib3
 from prometheus_client import Counter
 
 from common import telemetry
-from tests.servers import free_port
+from tests.support.servers import free_port
 
 
 @pytest.fixture(autouse=True)

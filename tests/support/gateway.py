@@ -18,7 +18,8 @@ from common.nodes import Nodes
 from common.objects import Headers, Version
 from common.placement import order
 from common.settings import Settings
-from tests.servers import RealNode, wait_until
+from tests.support.servers import RealNode
+from tests.support.waiting import wait_until
 
 BUCKET = "casa"
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,15 @@ from typing import Any
 
 import urllib3
 
-from cli.cluster import state
+from cli.cluster import act, ports, state, stop
+from cli.cluster.control import Action
 from cli.cluster.home import Home
 from cli.cluster.start import UP_SECONDS
 from cli.cluster.supervisor import IMPATIENT
 from common.objects import parse_rfc3339
-from tests.nodes import DirectNode
-from tests.servers import until_taken
+from tests.support.nodes import DirectNode
+from tests.support.servers import until_taken
+from tests.support.waiting import wait_until
 
 BIN = Path(sys.executable).parent
 START_SECONDS = UP_SECONDS + 30
@@ -58,14 +61,19 @@ class Cluster:
         assert done.returncode == 0, done.stderr.decode()
         return json.loads(done.stdout)
 
-    def act(self, action: str, name: str) -> None:
-        """`boveda cluster stop|start|kill NAME`."""
-        done = self.boveda("cluster", action, name)
-        assert done.returncode == 0, done.stderr.decode()
+    def act(self, action: Action, name: str) -> None:
+        """What `boveda cluster stop|start|kill NAME` does, without a process for it."""
+        home = Home.of(self.home)
+        if action == "start":
+            act.start(home, name, "localhost")
+        else:
+            act.end(home, action, name)
 
     def processes(self, kind: str | None = None) -> list[dict[str, Any]]:
-        found = self.json("cluster")["processes"]
-        return [process for process in found if kind in (None, process["kind"])]
+        """What `boveda cluster --json` shows of them."""
+        found = state.read(Home.of(self.home))
+        rows = [row for row in found.rows if row.kind != "setup"] if found else []
+        return [row.document() for row in rows if kind in (None, row.kind)]
 
     def process(self, name: str) -> dict[str, Any]:
         return next(process for process in self.processes() if process["name"] == name)
@@ -127,7 +135,7 @@ class Cluster:
             except urllib3.exceptions.HTTPError:
                 return False
 
-        wait(ready, seconds, "the API is ready")
+        wait_until(ready, seconds, "the API is ready")
 
     def wait_converged(self, seconds: float = 60) -> None:
         """Until every object there is now is protected."""
@@ -138,53 +146,56 @@ class Cluster:
             waiting = any(count for state, count in status["objects"].items() if state != "protected")
             return not waiting and parse_rfc3339(status["counted_at"]) >= began  # a slow count is shown for a while
 
-        wait(all_protected, seconds, "all copies")
+        wait_until(all_protected, seconds, "all copies")
 
-
-def wait(condition: Callable[[], object], seconds: float, what: str) -> float:
-    """Poll until the condition holds; the seconds it took. Fails when they are over."""
-    start = time.monotonic()
-    while True:
-        if condition():
-            return time.monotonic() - start
-        assert time.monotonic() - start < seconds, f"{what}: not within {seconds:.0f} s"
-        time.sleep(0.05)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [made.getsockname()[1] for made in sockets]
-    for made in sockets:
-        made.close()
-    return ports
+    def wait_gone(self, names: Collection[str], seconds: float = 30) -> None:
+        """Until none of these blobs lies on any node."""
+        gone = set(names)
+        wait_until(lambda: not any(gone & node.names() for node in self.nodes().values()), seconds, "they are gone")
 
 
 @contextmanager
-def running_cluster(home: Path, *options: str, **settings: str) -> Iterator[Cluster]:
+def running_cluster(home: Path, *options: str, flower: bool = False, **settings: str) -> Iterator[Cluster]:
     """`options` go to `boveda up`, `settings` into the environment."""
-    port, flower = free_ports(2)
-    env = {
-        **os.environ,
-        "BOVEDA_HOME": str(home),
-        "BOVEDA_PORT": str(port),
-        "BOVEDA_FLOWER_PORT": str(flower),
-        **settings,
-    }
-    cluster = Cluster(f"http://127.0.0.1:{port}", home, env)
+    with starting():
+        port, flower_port = ports.pick(2)
+        env = {
+            **os.environ,
+            "BOVEDA_HOME": str(home),
+            "BOVEDA_PORT": str(port),
+            "BOVEDA_FLOWER_PORT": str(flower_port) if flower else "0",
+            **settings,
+        }
+        cluster = Cluster(f"http://127.0.0.1:{port}", home, env)
+        try:
+            started = cluster.boveda("up", "--detach", *options, timeout=START_SECONDS)
+            assert started.returncode == 0, (started.stdout + started.stderr).decode()
+        except BaseException:
+            end_at_once(Home.of(home))
+            raise
     try:
-        started = cluster.boveda("up", "--detach", *options, timeout=START_SECONDS)
-        assert started.returncode == 0, (started.stdout + started.stderr).decode()
         yield cluster
     finally:
-        _end_at_once(home)
-        cluster.boveda("down", "--wipe", "--yes", timeout=START_SECONDS)
+        end_at_once(Home.of(home))
 
 
-def _end_at_once(home: Path) -> None:
+@contextmanager
+def starting() -> Iterator[None]:
+    """One start at a time among all tests of this machine.
+
+    The ports that a start has chosen are not taken until its servers listen, and two starts at once take twice as long.
+    """
+    with open(Path(tempfile.gettempdir()) / "boveda-tests-starting.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def end_at_once(home: Home) -> None:
     """As an impatient user does, by asking twice: nobody needs what this cluster would still bring to its end."""
-    recorded = state.read(Home.of(home))
-    supervisor = recorded.supervisor if recorded else None
-    for _ in range(2):
-        if supervisor is not None and supervisor.alive():
-            os.kill(supervisor.pid, signal.SIGTERM)
-            time.sleep(IMPATIENT + 0.1)
+    recorded = state.read(home)
+    if recorded is not None and recorded.supervisor is not None and recorded.supervisor.alive():
+        os.kill(recorded.supervisor.pid, signal.SIGTERM)
+        time.sleep(IMPATIENT + 0.1)
+    lock = stop.down(home)  # asks the second time
+    if lock is not None:
+        stop.wipe(home, lock)

@@ -33,6 +33,7 @@ from common.blobstore.base import Deadline
 from common.blobstore.minio import MinioStore, open_store
 from common.errors import NodeError
 from common.objects import NodeSpec
+from tests.support.waiting import wait_until
 
 START_SECONDS = 30.0
 TRUST_SECONDS = 10.0
@@ -51,15 +52,6 @@ def absent(reason: str) -> NoReturn:
 def tool(name: str) -> str:
     """A program that a test runs as its users do."""
     return shutil.which(name) or absent(f"no {name} is installed")
-
-
-def wait_until(condition: Callable[[], object], seconds: float = START_SECONDS, what: str = "") -> None:
-    """Poll until the condition holds; fails after so many seconds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"not within {seconds:.0f} s: {what or condition}")
-        time.sleep(0.02)
 
 
 def until_taken(send: Callable[[], T], refused: Callable[[T], bool]) -> T:
