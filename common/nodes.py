@@ -90,6 +90,7 @@ class Nodes:
         self._leases = leases
         self._owner = owner
         self._interval = settings.probe_interval
+        self._retry_writes = settings.write_trial_interval
         self._open = open_node or (
             lambda node: open_store(node.spec, settings.credentials / f"{node.spec.credentials}.json")
         )
@@ -278,7 +279,9 @@ class Nodes:
                 continue
             try:
                 with as_node_error(row.spec.name):
-                    watches[row.id] = Watch(row, cluster, self._open(row), self._changed, self._together)
+                    watches[row.id] = Watch(
+                        row, cluster, self._open(row), self._changed, self._together, self._retry_writes
+                    )
             except (ConfigurationError, NodeError) as error:
                 unusable[row.id] = replace(row, health=NodeHealth.DOWN, last_error=error.detail)
         gone = [watch for node_id, watch in self._watches.items() if watches.get(node_id) is not watch]

@@ -75,6 +75,9 @@ class Settings(BaseSettings):
         20, ge=1, description="seconds after which work that was put into the queue and not begun is put there again"
     )
     probe_interval: float = Field(2, gt=0, description="seconds between probes of a node")
+    write_trial_interval: float = Field(
+        60, gt=0, description="seconds between two trials whether a full or read-only node takes writes again"
+    )
     lease_seconds: float = Field(60, ge=5, description="how long a worker holds a copy without renewing")
     backoff_base: float = Field(1, ge=0, description="first bound of the full-jitter back-off, seconds (0: tests)")
     upload_expiry: float = Field(

@@ -5,7 +5,7 @@ A probe, every two seconds on a thread of the node's own (a hung node delays no 
 1. read the identity blob within a second; a node whose row is `new` and that has none is given its own;
 2. tell the verdict: right, wrong or failed;
 3. where this process holds the health lease and the node is right: write the next epoch when that is due, and try a
-   small put once a minute while the node takes no writes.
+   small put once a minute (`retry_writes`) while the node takes no writes.
 
 What has to go into the node's row is left in fields for `common.nodes`, which alone knows the catalogue.
 """
@@ -50,6 +50,7 @@ class Watch:
         store: BlobStore,
         changed: Callable[[], None],
         together: Callable[[], bool] = lambda: False,
+        retry_writes: float = RETRY_WRITES,
     ) -> None:
         self.row = row
         self.cluster = cluster
@@ -68,6 +69,7 @@ class Watch:
         self.stop = threading.Event()
         self._changed = changed
         self._together = together
+        self._retry_writes = retry_writes
         self._checked_at = -math.inf
         self._right_at = time.monotonic()
         self._refused_at = -math.inf
@@ -238,7 +240,7 @@ class Watch:
                 self.seen_epoch = epoch
 
     def _try_writing(self) -> None:
-        if self.try_writes and time.monotonic() - self._tried_at > RETRY_WRITES:
+        if self.try_writes and time.monotonic() - self._tried_at > self._retry_writes:
             self._tried_at = time.monotonic()
             self.store.put(TRIAL_NAME, TRIAL, Deadline(PROBE_SECONDS))
             self.writes_again = True

@@ -141,9 +141,10 @@ class Stage:
         self.stores[name] = MemoryStore(created=False)
         return self.stores[name]
 
-    def process(self, owner: str = "one", interval: float = INTERVAL) -> Nodes:
+    def process(self, owner: str = "one", interval: float = INTERVAL, trials: float = 60) -> Nodes:
         rows = cast(catalogue.Nodes, self.rows)
-        nodes = Nodes(rows, self.rows, Settings(probe_interval=interval), owner, lambda node: self.stores[node.id])
+        settings = Settings(probe_interval=interval, write_trial_interval=trials)
+        nodes = Nodes(rows, self.rows, settings, owner, lambda node: self.stores[node.id])
         self.started.append(nodes)
         nodes.start()
         return nodes

@@ -11,7 +11,7 @@ import pytest
 from common.blobstore.base import Deadline, foreground
 from common.blobstore.health import Identity
 from common.blobstore.memory import MemoryStore
-from common.blobstore.watch import lately
+from common.blobstore.watch import TRIAL_NAME, lately
 from common.catalogue import base as catalogue
 from common.errors import ConfigurationError, NodeBusy, NodeReadOnly
 from common.nodes import Nodes, unnoticed
@@ -273,6 +273,18 @@ def test_a_full_node_is_tried_again_and_takes_copies_once_it_can(stage: Stage) -
     other = stage.process("two")  # its first trial is not a minute away
     stage.rows.holder = "two"
     wait(lambda: names(nodes) == names(other) == ["a"])
+
+
+def test_a_setting_says_how_soon_a_full_node_is_tried_again(stage: Stage) -> None:
+    store = stage.node("a")
+    nodes = stage.process(trials=0.1)
+    store.faults.full = True
+    with pytest.raises(NodeReadOnly):
+        nodes.store("a").put("y", b"", foreground(0))
+    wait(lambda: stage.rows.rows["a"].writable is False and sum(name == TRIAL_NAME for _, name in store.calls) > 1)
+    assert names(nodes) == []
+    store.faults.full = False
+    wait(lambda: names(nodes) == ["a"])
 
 
 def test_read_order_puts_up_before_suspect_idle_before_busy_and_paused_last(stage: Stage) -> None:
