@@ -10,6 +10,7 @@ import urllib3
 from tests.support.cluster import Cluster
 from tests.support.waiting import wait_until
 
+CLOCKS_AS_SHIPPED = True
 DOWN, UP = 0.0, 2.0
 SEEN = re.compile(r'^boveda_node_seen\{node="(\w+)"(?:,pid="(\d+)")?\} ([\d.]+)$', re.MULTILINE)
 
