@@ -18,7 +18,7 @@ from cli.cluster.servers import NodeKind
 from tests.support.cluster import Cluster
 from tests.support.proxy import Proxy
 from tests.support.servers import NO_POSTGRES, RealNode, RealPostgres, RealQueue
-from tests.support.shared import Wish, shared
+from tests.support.shared import Wish, shared, wish_of
 
 NodeFactory = Callable[..., RealNode]
 QueueFactory = Callable[[], RealQueue]
@@ -143,7 +143,7 @@ def postgres_url(postgres_server: RealPostgres) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """A whole cluster, empty when the module begins; tests/support/shared.py says what a module can want of it."""
-    return shared.get(Wish.of(request.module), lambda: tmp_path_factory.mktemp("cluster") / "home")
+    return shared.get(wish_of(request.module), lambda: tmp_path_factory.mktemp("cluster") / "home")
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     comes last."""
     for item in items:
         if isinstance(item, pytest.Function) and "cluster" in item.fixturenames:
-            _wishes[item.path] = Wish.of(item.module)
+            _wishes[item.path] = wish_of(item.module)
     count = Counter(_wishes.values())
 
     def place(item: pytest.Item) -> tuple[int, str]:

@@ -18,9 +18,10 @@ from tests.faults.bare_upload import Upload
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.nodes import DirectNode
 from tests.support.servers import tool
+from tests.support.shared import wish
 from tests.support.waiting import wait_until
 
-FLOWER = True
+CLUSTER = wish(flower=True)
 PLAIN = b"the quick brown fox jumps over the lazy dog, " * 400
 
 

@@ -13,11 +13,12 @@ import pytest
 
 from tests.support.cluster import Cluster
 from tests.support.running_time import running_time
+from tests.support.shared import wish
 from tests.support.waiting import wait_until
 
+CLUSTER = wish(quick=False)
 pytestmark = pytest.mark.alone
 
-CLOCKS_AS_SHIPPED = True
 MIB = 1024 * 1024
 WATCHED_SECONDS = 9.0  # longer than the node takes to be seen as down
 MOST_SECONDS = 3.0

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import urllib3
 
 from tests.support.cluster import Cluster
+from tests.support.shared import wish
 from tests.support.waiting import wait_until
 
-CLOCKS_AS_SHIPPED = True
+CLUSTER = wish(quick=False)
 DOWN, UP = 0.0, 2.0
 SEEN = re.compile(r'^boveda_node_seen\{node="(\w+)"(?:,pid="(\d+)")?\} ([\d.]+)$', re.MULTILINE)
 

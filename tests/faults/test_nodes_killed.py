@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tests.faults.history import History
 from tests.support.cluster import Cluster
+from tests.support.shared import wish
 from tests.support.waiting import wait_until
 
-CLOCKS_AS_SHIPPED = True
+CLUSTER = wish(quick=False)
 
 
 def test_with_one_node_killed_uploads_and_downloads_go_on_and_its_copies_come_when_it_is_back(

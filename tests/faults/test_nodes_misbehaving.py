@@ -17,11 +17,12 @@ from tests.faults.history import History
 from tests.support.cluster import Cluster
 from tests.support.proxy import Proxy
 from tests.support.running_time import running_time
+from tests.support.shared import wish
 from tests.support.waiting import wait_until
 
+CLUSTER = wish(quick=False)
 pytestmark = pytest.mark.alone
 
-CLOCKS_AS_SHIPPED = True
 LONGEST = 3.0
 """Seconds that a request of up to 8 MiB may take while one node is in trouble."""
 CLIENTS = 10

@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.cluster import Cluster
+from tests.support.shared import wish
 from tests.support.waiting import wait_until
 
-SETTINGS = {"BOVEDA_DOOM_DELAY": "10"}  # a download of a replaced version is whole for so long
+CLUSTER = wish(BOVEDA_DOOM_DELAY="10")  # a download of a replaced version is whole for so long
 MIB = 1 << 20
 
 

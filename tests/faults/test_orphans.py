@@ -22,10 +22,11 @@ from tests.faults.between import children
 from tests.faults.history import History
 from tests.support.cluster import START_SECONDS, Cluster
 from tests.support.nodes import DirectNode
+from tests.support.shared import wish
 from tests.support.waiting import wait_until
 
 GRACE = 6
-SETTINGS = {"BOVEDA_ORPHAN_GRACE": str(GRACE), "BOVEDA_RECLAIM_INTERVAL": "3"}
+CLUSTER = wish(BOVEDA_ORPHAN_GRACE=str(GRACE), BOVEDA_RECLAIM_INTERVAL="3")
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from cli.cluster import state
 from cli.cluster.home import Home
 from tests.faults.history import History
 from tests.support.cluster import START_SECONDS, Cluster
+from tests.support.shared import wish
 from tests.support.waiting import wait_until
 
-FLOWER = True
+CLUSTER = wish(flower=True)
 
 
 @pytest.mark.parametrize("name", ["api", "worker1", "control", "beat", "flower", "queue", "node1"])

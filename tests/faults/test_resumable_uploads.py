@@ -11,11 +11,12 @@ import urllib3
 
 from tests.faults.bare_upload import Part
 from tests.support.cluster import Cluster
+from tests.support.shared import wish
 from tests.support.waiting import wait_until
 
 MIB = 1 << 20
 BLOB = 2 * MIB
-SETTINGS = {"BOVEDA_BLOB_SIZE": str(BLOB)}
+CLUSTER = wish(BOVEDA_BLOB_SIZE=str(BLOB))
 TUS = {"Tus-Resumable": "1.0.0"}
 
 

@@ -7,11 +7,12 @@ import signal
 
 from common.objects import MIB
 from tests.support.cluster import Cluster
+from tests.support.shared import wish
 from tests.support.waiting import wait_until
 
 OBJECTS = 20
 # A pass over twenty MiB takes about twenty seconds, and begins half a minute after the one before, or later.
-SETTINGS = {"BOVEDA_SCRUB_PERIOD": "21600"}
+CLUSTER = wish(BOVEDA_SCRUB_PERIOD="21600")
 
 
 def scrub(cluster: Cluster) -> dict[str, object]:

@@ -9,10 +9,10 @@ from typing import Any
 
 from tests.support.cluster import Cluster
 from tests.support.nodes import DirectNode
+from tests.support.shared import wish
 from tests.support.waiting import wait_until
 
-SETTINGS = {"BOVEDA_BACKOFF_BASE": "0.1"}
-OPTIONS = ("--nodes", "2", "--workers", "1")
+CLUSTER = wish("--nodes", "2", "--workers", "1", BOVEDA_BACKOFF_BASE="0.1")
 
 
 def letters(cluster: Cluster) -> list[dict[str, Any]]:

@@ -13,10 +13,10 @@ from functools import partial
 
 from tests.faults.history import History
 from tests.support.cluster import Cluster
+from tests.support.shared import wish
 from tests.support.waiting import wait_until
 
-SETTINGS = {"BOVEDA_REPROTECT_AFTER": "3"}
-OPTIONS = ("--nodes", "5")
+CLUSTER = wish("--nodes", "5", BOVEDA_REPROTECT_AFTER="3")
 COPIES = 3
 
 

@@ -13,10 +13,11 @@ import pytest
 from api.connection import AHEAD_BYTES
 from tests.faults.bare_upload import Upload
 from tests.support.cluster import Cluster
+from tests.support.shared import wish
 from tests.support.waiting import wait_until
 
 IDLE, GRACE = 4.0, 8.0
-SETTINGS = {"BOVEDA_IDLE_TIMEOUT": str(IDLE), "BOVEDA_ORPHAN_GRACE": str(GRACE)}
+CLUSTER = wish(BOVEDA_IDLE_TIMEOUT=str(IDLE), BOVEDA_ORPHAN_GRACE=str(GRACE))
 MIB = 1 << 20
 OLD = b"what was there before" * 100
 

@@ -1,10 +1,9 @@
 """A cluster that one module of tests after the other uses, as long as they want the same.
 
-What a module wants of its cluster stands in it: `SETTINGS` for the environment, `OPTIONS` for `boveda up`, `FLOWER`
-where it looks at that, `CLOCKS_AS_SHIPPED` where it measures times that users were promised. A module that wants what
-the one before wanted finds the same cluster, mended and emptied first: every process runs, every node is up, no object
-and no blob is there. Where that does not come about in time the cluster is ended, and another one started; so no test
-finds what another has left broken.
+A module that wants another one than most says so: `CLUSTER = wish(…)`. A module that wants what the one before wanted
+finds the same cluster, mended and emptied first: every process runs, every node is up, no object and no blob is there.
+Where that does not come about in time the cluster is ended, and another one started; so no test finds what another has
+left broken.
 """
 
 from __future__ import annotations
@@ -43,21 +42,25 @@ MEND_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Wish:
-    """What a module wants of its cluster."""
+    """What a module wants of its cluster: options of `boveda up`, settings, Flower."""
 
     options: tuple[str, ...]
     settings: tuple[tuple[str, str], ...]
     flower: bool
 
-    @classmethod
-    def of(cls, module: ModuleType) -> Wish:
-        quick = {} if getattr(module, "CLOCKS_AS_SHIPPED", False) else QUICK
-        settings = {"BOVEDA_DOOM_DELAY": "0.5", **quick, **getattr(module, "SETTINGS", {})}
-        flower = bool(getattr(module, "FLOWER", False))
-        return cls(tuple(getattr(module, "OPTIONS", ())), tuple(sorted(settings.items())), flower)
-
     def running(self, home: Path) -> AbstractContextManager[Cluster]:
         return running_cluster(home, *self.options, flower=self.flower, **dict(self.settings))
+
+
+def wish(*options: str, flower: bool = False, quick: bool = True, **settings: str) -> Wish:
+    """Without `quick` its clocks are as users have them, for limits that were promised. `settings`: environment."""
+    clocks = QUICK if quick else {}
+    return Wish(options, tuple(sorted({"BOVEDA_DOOM_DELAY": "0.5", **clocks, **settings}.items())), flower)
+
+
+def wish_of(module: ModuleType) -> Wish:
+    found = getattr(module, "CLUSTER", None)
+    return found if isinstance(found, Wish) else wish()
 
 
 class Shared:
