@@ -4,30 +4,28 @@ A name is *locked* when its node fails at it whatever is asked. A damaged `xl.me
 DELETE of the one object are answered with 500 for ever, and it is in no listing. Writing it anew cannot work.
 
 1. The copy is put under the row's name.
-2. The node answered and failed, and it did so at this row's earlier attempts: the same bytes are put under the blob's
-   plain name with a fresh alias behind it. If the node fails at that too, it is the node's trouble, and an ordinary
-   failure.
-3. Who ends the row writes the alias and the record of the name that was given up in one transaction. A crash before it
+2. The node answered and failed: the same bytes are put under the blob's plain name with a fresh alias behind it. If the
+   node fails at that too, it is the node's trouble, and an ordinary failure.
+3. The copy is put under the row's name once more. If that works now, it lies there, and the other one is removed.
+4. Who ends the row writes the alias and the record of the name that was given up in one transaction. A crash before it
    leaves a name that no row refers to, which reclaim removes (`Standing.LEFTOVER`).
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 
-from common.blobstore.base import Bytes
-from common.errors import NodeError, NodeReadOnly
+from common.blobstore.base import BlobStore, Bytes
+from common.errors import BlobStoreError, NodeError, NodeReadOnly
 from common.nodes import Nodes
 from common.objects import blob_name, new_alias
 from common.work import Claim, Locked
 from workers.claims import Claims
-from workers.retry import NODE
 
 LOG = structlog.get_logger(__name__)
-FAILED_BEFORE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +49,20 @@ class CopyWriter:
         try:
             store.put(claim.name, data, self._claims.deadline(claim))
         except NodeError as error:
-            if not _may_be_locked(claim, error):
+            if not error.answered or isinstance(error, NodeReadOnly):
                 raise
-            alias = new_alias()
-            store.put(blob_name(claim.blob.id, alias), data, self._claims.deadline(claim))
-            LOG.error("name_locked", blob=claim.blob.id, node=claim.node_id, name=claim.name, detail=error.detail)
-            return Written(alias, Locked(claim.alias, error.detail))
+            return self._elsewhere(store, claim, data)
         return Written(claim.alias)
 
-
-def _may_be_locked(claim: Claim, error: NodeError) -> bool:
-    return error.answered and not isinstance(error, NodeReadOnly) and claim.failures.get(NODE, 0) >= FAILED_BEFORE
+    def _elsewhere(self, store: BlobStore, claim: Claim, data: Bytes) -> Written:
+        alias = new_alias()
+        name = blob_name(claim.blob.id, alias)
+        store.put(name, data, self._claims.deadline(claim))
+        try:
+            store.put(claim.name, data, self._claims.deadline(claim))
+        except NodeError as error:
+            LOG.error("name_locked", blob=claim.blob.id, node=claim.node_id, name=claim.name, detail=error.detail)
+            return Written(alias, Locked(claim.alias, error.detail))
+        with suppress(BlobStoreError):  # reclaim finds it
+            store.delete(name, self._claims.deadline(claim))
+        return Written(claim.alias)

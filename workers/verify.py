@@ -117,7 +117,7 @@ class Verify:
     def _keep_evidence(self, claim: Claim, found: WrongBytes) -> None:
         name = claim.name
         if isinstance(found, Unreadable):
-            LOG.error("evidence_not_readable", blob=claim.blob.id, node=claim.node_id, detail=found.detail)
+            LOG.error("evidence_not_kept", blob=claim.blob.id, node=claim.node_id, detail=found.detail)
             return
         try:
             store = self._nodes.store(claim.node_id)
