@@ -191,11 +191,15 @@ def starting() -> Iterator[None]:
 
 
 def end_at_once(home: Home) -> None:
-    """As an impatient user does, by asking twice: nobody needs what this cluster would still bring to its end."""
+    """As an impatient user does, by asking again and again: nobody needs what this cluster would bring to its end."""
     recorded = state.read(home)
-    if recorded is not None and recorded.supervisor is not None and recorded.supervisor.alive():
-        os.kill(recorded.supervisor.pid, signal.SIGTERM)
-        time.sleep(IMPATIENT + 0.1)
-    lock = stop.down(home)  # asks the second time
+    supervisor = recorded.supervisor if recorded else None
+    end = time.monotonic() + START_SECONDS
+    while supervisor is not None and supervisor.alive() and time.monotonic() < end:
+        os.kill(supervisor.pid, signal.SIGTERM)
+        asked = time.monotonic()
+        while supervisor.alive() and time.monotonic() - asked < IMPATIENT + 0.1:
+            time.sleep(0.02)
+    lock = stop.down(home)
     if lock is not None:
         stop.wipe(home, lock)
