@@ -22,21 +22,21 @@ def alerts(
     for node in nodes:
         reclaimed = scrubs.get(node.id, Scrub(node.id)).reclaimed
         if reclaimed.stopped is not None:
-            yield _alert("reclaim-stopped", reclaimed.at, f"node {node.spec.name}: {reclaimed.stopped}")
+            yield alert("reclaim-stopped", reclaimed.at, f"node {node.spec.name}: {reclaimed.stopped}")
         if node.id in locked:
             names = f"{locked[node.id]} names that it can neither read nor delete; their copies lie elsewhere"
             what = "remove them on its disk, then start a reclaim job"
-            yield _alert("names-locked", None, f"node {node.spec.name} has {names}: {what}")
+            yield alert("names-locked", None, f"node {node.spec.name} has {names}: {what}")
         if node.health in (NodeHealth.DOWN, NodeHealth.FOREIGN) and node.mode is not NodeMode.RETIRED:
-            yield _alert(f"node-{node.health.value}", node.since, f"node {node.spec.name}")
+            yield alert(f"node-{node.health.value}", node.since, f"node {node.spec.name}")
     if looked.depths is None:
-        yield _alert("queue-unavailable", looked.queue_away_since, "uploads go on; copies wait for the queue")
+        yield alert("queue-unavailable", looked.queue_away_since, "uploads go on; copies wait for the queue")
     if counts.dead_letters:
-        yield _alert("dead-letters", counts.dead_since, f"{counts.dead_letters} copies need a look")
+        yield alert("dead-letters", counts.dead_since, f"{counts.dead_letters} copies need a look")
     if counts.objects.get("unavailable"):
-        yield _alert("objects-unavailable", None, f"{counts.objects['unavailable']} objects")
+        yield alert("objects-unavailable", None, f"{counts.objects['unavailable']} objects")
     if looked.keys_away is not None:
-        yield _alert("keys-unavailable", looked.keys_away_since, looked.keys_away)
+        yield alert("keys-unavailable", looked.keys_away_since, looked.keys_away)
 
 
 def _unreachable(nodes: Sequence[Node]) -> Iterator[Document]:
@@ -44,12 +44,13 @@ def _unreachable(nodes: Sequence[Node]) -> Iterator[Document]:
     if nodes and not any(node.reachable for node in nodes):
         since = max(node.since if node.unreachable_since is None else node.unreachable_since for node in nodes)
         errors = sorted({node.last_error for node in nodes if node.last_error})
-        yield _alert("nodes-unreachable", since, f"no node answers: {'; '.join(errors) or 'none showed itself yet'}")
+        yield alert("nodes-unreachable", since, f"no node answers: {'; '.join(errors) or 'none showed itself yet'}")
         return
     for node in nodes:
         if node.in_service and not node.reachable:
-            yield _alert("node-unreachable", node.unreachable_since, f"node {node.spec.name}: {node.last_error}")
+            yield alert("node-unreachable", node.unreachable_since, f"node {node.spec.name}: {node.last_error}")
 
 
-def _alert(name: str, since: float | None, detail: str) -> Document:
+def alert(name: str, since: float | None, detail: str) -> Document:
+    """As `/v1/status` has it."""
     return {"name": name, "since": rfc3339(since), "detail": detail}

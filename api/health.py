@@ -14,6 +14,7 @@ from api.openapi import documented
 from api.processes import Processes
 from api.schemas import Alive, Ready, Status
 from api.services import Services, services
+from api.silence import last_ends, silent
 from api.store_metrics import StoreMetrics
 from common import telemetry
 from common.catalogue.base import StatusCounts
@@ -62,6 +63,7 @@ def status() -> Response:
     counts = parts.counts.now()
     rows = parts.catalogue.nodes.all()
     looked = parts.standing.now()
+    ends, now = parts.catalogue.last_ends.all(), parts.catalogue.now()
     return answer(
         {
             "nodes": dict(Counter(node.state for node in rows)),
@@ -72,9 +74,11 @@ def status() -> Response:
             "queues": looked.depths,
             "dead_letters": counts.dead_letters,
             "jobs_open": counts.jobs_open,
-            "alerts": list(
-                alerts(rows, counts, looked, parts.catalogue.scrubs.all(), parts.catalogue.locked_names.counts())
-            ),
+            "last_ends": last_ends(ends, now),
+            "alerts": [
+                *alerts(rows, counts, looked, parts.catalogue.scrubs.all(), parts.catalogue.locked_names.counts()),
+                *silent(ends, now, parts.standing.watched(), looked, parts.settings),
+            ],
         }
     )
 

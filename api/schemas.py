@@ -234,6 +234,26 @@ class Alert(Document):
     detail: str
 
 
+class LastEndDocument(Document):
+    """`age`: seconds since `ended_at`, both null before the first end. `awaited_since`: since when there is something
+    to do; for `sweep` and `health` there always is."""
+
+    ended_at: str | None
+    age: float | None
+    awaited_since: str | None
+
+
+class LastEnds(Document):
+    """When those without whom the store does not heal last came to an end: a pass of the sweep, a writing of the nodes'
+    health, a run of the scrub or of reclaim over some node, a copy that became good."""
+
+    sweep: LastEndDocument
+    health: LastEndDocument
+    scrub: LastEndDocument
+    reclaim: LastEndDocument
+    copies: LastEndDocument
+
+
 class Status(Document):
     """`queues` is null while the queue cannot be asked; `oldest_unprotected` is an age in seconds. It and `objects` are
     as of `counted_at`, which is now unless a node of a large store is down; the rest is of now."""
@@ -246,6 +266,7 @@ class Status(Document):
     queues: dict[str, int] | None
     dead_letters: int
     jobs_open: int
+    last_ends: LastEnds
     alerts: list[Alert]
 
 

@@ -43,6 +43,7 @@ class Standing:
         self._queue = queue
         self._keys = keys
         self._clock = clock
+        self._began = time.monotonic()
         self._last: Looked | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -56,6 +57,10 @@ class Standing:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(STOP_SECONDS)
+
+    def watched(self) -> float:
+        """For how many seconds this process has been looking on."""
+        return time.monotonic() - self._began
 
     def now(self) -> Looked:
         """What the thread saw last; without it, a look."""

@@ -8,6 +8,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from api.services import Services
+from common.actors import Actor, LastEnd
 from common.errors import BovedaError
 from common.objects import Node
 from common.scrubbing import Scrub
@@ -56,7 +57,22 @@ class StoreMetrics(Collector):
         for node in nodes:
             away.add_metric([node.spec.name], 0 if node.reachable else 1)
         yield away
-        yield from _scrubs(nodes, self._parts.catalogue.scrubs.all(), self._parts.catalogue.now())
+        now = self._parts.catalogue.now()
+        yield from _scrubs(nodes, self._parts.catalogue.scrubs.all(), now)
+        yield _last_ends(self._parts.catalogue.last_ends.all(), now)
+
+
+def _last_ends(ends: Mapping[Actor, LastEnd], now: float) -> Metric:
+    """Who never came to an end has no age."""
+    age = GaugeMetricFamily(
+        "boveda_last_end_seconds",
+        "Time since a sweep, a scrub's or reclaim's run ended, health was written, a copy made",
+        labels=["what"],
+    )
+    for actor, end in ends.items():
+        if end.ended_at is not None:
+            age.add_metric([actor.value], max(0.0, now - end.ended_at))
+    return age
 
 
 def _scrubs(nodes: Sequence[Node], scrubs: Mapping[str, Scrub], now: float) -> Iterator[Metric]:

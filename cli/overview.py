@@ -62,6 +62,7 @@ def _show(found: Any, nodes: Sequence[Any]) -> None:
         "Nodes": rows_of(nodes),
         "Objects": [*found["objects"].items(), ("as of", found["counted_at"])],
         "Work": _work_rows(found),
+        "Last ended": [(what, age(end["age"])) for what, end in found["last_ends"].items()],
         "Alerts": [(alert["name"], alert["since"], alert["detail"]) for alert in found["alerts"]],
     }
     for title, rows in sections.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import Condition, Thread
 from typing import Final
 
@@ -11,6 +12,7 @@ import structlog
 from prometheus_client import Histogram
 
 from common.errors import CatalogueUnavailable
+from common.objects import CopyState
 from common.work import End, Ended
 
 Write = Callable[[Sequence[End]], object]
@@ -20,6 +22,7 @@ GATHER_SECONDS: Final = 0.02
 PAUSE_SECONDS: Final = 0.5
 # Longer than a catalogue is locked or restarted for; after it the leases are over and the sweep decides.
 KEEP_SECONDS: Final = 30.0
+TELL_SECONDS: Final = 5.0
 _PAGE = 500
 
 
@@ -30,13 +33,20 @@ WHOLE: Final = Histogram(
 )
 
 
-def observed(end: Callable[[Sequence[End]], Ended]) -> Write:
-    """The catalogue's `copies.end`, with what became whole by it counted."""
+def observed(end: Callable[[Sequence[End]], Ended], made: Callable[[], object]) -> Write:
+    """The catalogue's `copies.end`, with what became whole by it counted. `made`, now and then: copies become good."""
+    told_at = -TELL_SECONDS
 
     def write(ends: Sequence[End]) -> Ended:
+        nonlocal told_at
         ended = end(ends)
         for age in ended.whole_after:
             WHOLE.observe(age)
+        good = any(each.state is CopyState.STORED and each.copy_id in ended.copy_ids for each in ends)
+        if good and time.monotonic() - told_at >= TELL_SECONDS:
+            with suppress(CatalogueUnavailable):  # what was written stays written; the next one tells
+                made()
+                told_at = time.monotonic()
         return ended
 
     return write

@@ -93,12 +93,15 @@ class ReclaimNode:
         self._listing = listing
         self._held = held
 
-    def unasked(self, node_id: str, going: Callable[[], bool]) -> None:
-        """What the sweep sends for. A stop is noted with the node and logged; it is no error of the task."""
+    def unasked(self, node_id: str, going: Callable[[], bool]) -> bool:
+        """What the sweep sends for. A stop is noted with the node and logged; it is no error of the task.
+
+        False where the node is not to be looked at, or another one does.
+        """
         lease = f"reclaim:{node_id}"
         node = self._nodes.all().get(node_id)
         if node is None or not reclaimed_from(node) or not self._held.take(lease):
-            return
+            return False
         try:
             self(node_id, Tally(), False, False, lambda: going() and self._held.has(lease))
         except (Stopped, IdentityMismatch) as error:
@@ -107,6 +110,7 @@ class ReclaimNode:
             LOG.warning("reclaim_left_node", node=node_id, detail=error.detail)
         finally:
             self._held.give(lease)
+        return True
 
     def __call__(self, node_id: str, tally: Tally, dry_run: bool, force: bool, going: Callable[[], bool]) -> None:
         """Stopped, IdentityMismatch, or what the node raises; `tally` says how far it came.

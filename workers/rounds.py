@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from common.actors import Actor
 from common.catalogue.base import Catalogue
 from common.errors import QueueUnavailable
 from common.jobs.base import JobQueue, Queue, TaskName
@@ -68,6 +69,7 @@ class Rounds:
             except QueueUnavailable:
                 self._catalogue.leases.release(marker, owner)
                 raise
+            self._catalogue.last_ends.wait_for({Actor.RECLAIM: True})
 
     def _deletable(self) -> Sequence[Node]:
         return [node for node in self._catalogue.nodes.all() if node.deletable_from and node.readable]

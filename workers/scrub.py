@@ -70,11 +70,11 @@ class ScrubNode:
         self._going = going
         self._seconds = seconds
 
-    def __call__(self, node_id: str) -> None:
-        """One run; nothing while another one has the node, or when nothing is due."""
+    def __call__(self, node_id: str) -> bool:
+        """One run; nothing when nothing is due, and False while another one has the node."""
         lease = scrub_lease(node_id)
         if not self._held.take(lease):
-            return
+            return False
         try:
             run = _Run(Pass.resumed(self._catalogue.scrubs.get(node_id)), self._held.holder(lease))
             now = self._catalogue.now()
@@ -83,6 +83,7 @@ class ScrubNode:
                 self._go_on(run, lambda: self._going() and self._held.has(lease))
         finally:
             self._held.give(lease)
+        return True
 
     def _takes(self, node_id: str) -> bool:
         node = self._nodes.all().get(node_id)

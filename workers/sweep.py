@@ -14,6 +14,7 @@ the others, and its error is raised at the end.
 8. What nodes that came back are still owed is looked at, to be shown (`returns`).
 9. Nodes are sent for to be scrubbed and reclaimed, when that is due; tombstones that are a day old are dropped.
 10. What writers noted of the totals is folded.
+11. What the others are waited for is written down (`awaiting`), and that this pass came to its end, whatever failed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
+from common.actors import Actor
 from common.catalogue.base import Catalogue
 from common.catalogue.healing import DuePlace, Reach
 from common.errors import QueueUnavailable
@@ -31,6 +33,7 @@ from common.objects import NodeMode, new_id
 from common.settings import Settings
 from common.work import CopyAction, End, JobKind, job_lease
 from workers.assigning import Assigning
+from workers.awaiting import Awaiting
 from workers.batches import batches
 from workers.moving import Moving
 from workers.retry import LAPSED, after_lapse
@@ -63,6 +66,7 @@ class Sweep:
         self._move = Moving(catalogue, queue, settings, self._in_time)
         self._returns = Returns(catalogue)
         self._rounds = Rounds(catalogue, queue, settings)
+        self._await = Awaiting(catalogue, settings)
 
     def __call__(self) -> None:
         """One pass; nothing while another one acts. An ExceptionGroup of what the steps raised."""
@@ -99,6 +103,8 @@ class Sweep:
             self._rounds.reclaim,
             self._unbury,
             self._fold_totals,
+            self._await,
+            lambda: self._catalogue.last_ends.ended(Actor.SWEEP),
         )
 
     def _in_time(self) -> bool:

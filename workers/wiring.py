@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Event
 
+from common.actors import Actor
 from common.catalogue.base import Catalogue
 from common.catalogue.sql import open_catalogue
 from common.jobs.base import JobQueue
@@ -72,7 +73,7 @@ def assemble(
     """The use cases over these parts, with their threads started. Tests call it with parts of their own."""
     leaving = Event()
     held = HeldLeases(catalogue.copies, catalogue.leases, owner, settings.lease_seconds)
-    ends = EndWriter(observed(catalogue.copies.end))
+    ends = EndWriter(observed(catalogue.copies.end, lambda: catalogue.last_ends.ended(Actor.COPIES)))
     enqueuer = BufferedEnqueuer(queue)
     # Its threads are bounded by the nodes' shares; idle ones cost nothing.
     pool = ThreadPoolExecutor(PUT_THREADS, thread_name_prefix="put")
@@ -96,6 +97,13 @@ def assemble(
     def going() -> bool:
         return not leaving.is_set()
 
+    def noted(actor: Actor, run: Callable[[str], bool]) -> Callable[[str], None]:
+        def on(node_id: str) -> None:
+            if run(node_id):
+                catalogue.last_ends.ended(actor)
+
+        return on
+
     for part in (held, ends, enqueuer):
         part.start()
 
@@ -112,8 +120,8 @@ def assemble(
         delete=Delete(claims, nodes, shares.threads),
         settle=settle,
         run_job=RunJob(catalogue, held, jobs, going),
-        scrub=ScrubNode(catalogue, nodes, looks, listing, held, enqueuer, settings, going),
-        reclaim=lambda node_id: reclaim.unasked(node_id, going),
+        scrub=noted(Actor.SCRUB, ScrubNode(catalogue, nodes, looks, listing, held, enqueuer, settings, going)),
+        reclaim=noted(Actor.RECLAIM, lambda node_id: reclaim.unasked(node_id, going)),
         sweep=Sweep(catalogue, queue, settings),
         leave=leaving.set,
         stop=stop,

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from common.actors import Actor, LastEnd
 from common.catalogue.healing import Copies, DeadLetters, LockedNames, Moves, Orphans, Scrubs
 from common.catalogue.topology import Topology
 from common.catalogue.uploads import Uploads
@@ -299,6 +300,19 @@ class Leases(Protocol):
     def release(self, name: str, owner: str) -> None: ...
 
 
+class LastEnds(Protocol):
+    """Of those without whom the store does not heal (`common.actors`)."""
+
+    def all(self) -> Mapping[Actor, LastEnd]:
+        """Of every actor."""
+
+    def ended(self, actor: Actor) -> None:
+        """It came to an end just now, and is not waited for until somebody says so again."""
+
+    def wait_for(self, actors: Mapping[Actor, bool]) -> None:
+        """Whether each has something to do: since now if it had not yet, or not any more."""
+
+
 class Keks(Protocol):
     def ensure(self, kek_id: str) -> None:
         """Insert a key as `active` if it is not there; other active ones become `readable`."""
@@ -364,6 +378,9 @@ class Catalogue(Protocol):
 
     @property
     def leases(self) -> Leases: ...
+
+    @property
+    def last_ends(self) -> LastEnds: ...
 
     @property
     def keks(self) -> Keks: ...

@@ -1,8 +1,8 @@
 """Bring the catalogue's schema up to date and fill in what must exist. Run once, before the processes start.
 
 1. Under one lock (the writer's on SQLite, an advisory one on PostgreSQL): all migrations up to the newest.
-2. Cluster id and generation, if there are none. 3. The Spanish door's bucket. 4. Nodes of BOVEDA_NODES_FILE that are
-not known yet, as `new`; their buckets are made when the node answers for the first time.
+2. Cluster id and generation, if there are none; sweep and health are waited for. 3. The Spanish door's bucket. 4. Nodes
+of BOVEDA_NODES_FILE that are not known yet, as `new`; their buckets are made when the node answers for the first time.
 
     python -m common.catalogue.migrate
 """
@@ -19,6 +19,7 @@ from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from common.catalogue.sql import SqlCatalogue, open_catalogue
+from common.catalogue.sql.last_ends import begin
 from common.catalogue.sql.tables import cluster
 from common.errors import BovedaError, CatalogueUnavailable
 from common.nodes_file import read_nodes
@@ -50,6 +51,7 @@ def upgrade(catalogue: SqlCatalogue) -> None:
         if connection.execute(select(cluster.c.id)).first() is None:
             now = database.now(connection)
             connection.execute(insert(cluster).values(one=1, id=new_id(), generation=new_id(), created_at=now))
+        begin(connection, database.now(connection))
 
     try:
         with database.writer_lock() if database.sqlite else nullcontext(), database.engine.connect() as connection:

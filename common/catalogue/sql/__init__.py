@@ -16,6 +16,7 @@ from common.catalogue.sql.copies import SqlCopies
 from common.catalogue.sql.database import Database
 from common.catalogue.sql.deadletters import SqlDeadLetters
 from common.catalogue.sql.jobs import SqlJobs
+from common.catalogue.sql.last_ends import SqlLastEnds
 from common.catalogue.sql.locked_names import SqlLockedNames
 from common.catalogue.sql.moves import SqlMoves
 from common.catalogue.sql.nodes import SqlNodes
@@ -52,6 +53,7 @@ class SqlCatalogue:
         self.topology = SqlTopology(database)
         self.jobs = SqlJobs(database)
         self.leases = SqlLeases(database)
+        self.last_ends = SqlLastEnds(database)
         self.keks = SqlKeks(database)
         self.tokens = SqlTokens(database)
 

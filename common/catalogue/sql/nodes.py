@@ -9,9 +9,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError as Taken
 
+from common.actors import Actor
 from common.catalogue.base import NodeTotals
 from common.catalogue.sql import totals
 from common.catalogue.sql.database import Database, unseen
+from common.catalogue.sql.last_ends import note_end
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.scrubs import hold_reclaim, restart, trust_generation
 from common.catalogue.sql.tables import IS_UPLOADING, blobs, cluster, copies, leases, node_health, nodes, versions
@@ -121,6 +123,7 @@ class SqlNodes:
                 if node_id in unseen:
                     values["unreachable_since"] = _unreachable(unseen[node_id], now)
                 connection.execute(update(node_health).where(node_health.c.node_id == node_id).values(**values))
+            note_end(connection, Actor.HEALTH, now)
             return True
 
         return self._database.write(work)

@@ -258,6 +258,15 @@ jobs = Table(
     Column("finished_at", Double),
 )
 
+# Of those who heal. See `common.actors`.
+last_ends = Table(
+    "last_ends",
+    metadata,
+    Column("actor", String(16), primary_key=True),
+    Column("ended_at", Double),
+    Column("awaited_since", Double),
+)
+
 leases = Table(
     "leases",
     metadata,

@@ -16,6 +16,8 @@ STATUS: dict[str, Any] = {
     "copies": {"missing": 2, "suspect": 0, "doomed": 0}, "oldest_unprotected": 3725.4, "queues": {"replicate": 9},
     "counted_at": "2026-01-31T12:00:00Z",
     "dead_letters": 0, "jobs_open": 0, "alerts": [],
+    "last_ends": {"sweep": {"ended_at": "2026-01-31T12:00:00Z", "age": 7265.0, "awaited_since": None},
+                  "reclaim": {"ended_at": None, "age": None, "awaited_since": None}},
 }  # fmt: skip
 NODES: list[dict[str, Any]] = [
     {"name": "node1", "state": "up", "writable": True, "copies": 6, "bytes": 99, "missing": 0, "last_seen": "now",
@@ -41,6 +43,8 @@ def test_status_tells_of_nodes_objects_work_and_alerts(run: Run, api: StandIn) -
         "1 h 2 min",
         "copies missing",
         "queue replicate",
+        "Last ended",
+        "2 h 1 min",
         "none",
     ):
         assert words in text

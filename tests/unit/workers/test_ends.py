@@ -111,6 +111,33 @@ def test_what_became_whole_is_counted_by_its_age() -> None:
         return REGISTRY.get_sample_value("boveda_commit_to_all_copies_seconds_bucket", {"le": "0.2"}) or 0.0
 
     before = count()
-    write = observed(lambda ends: Ended(frozenset(end.copy_id for end in ends), (0.15, 7.0)))
+    write = observed(lambda ends: Ended(frozenset(end.copy_id for end in ends), (0.15, 7.0)), lambda: None)
     write([end(1)])
     assert count() == before + 1
+
+
+def test_that_copies_become_good_is_told_now_and_then_and_only_then() -> None:
+    told: list[str] = []
+    held = {1, 2}
+    write = observed(lambda ends: Ended(frozenset(end.copy_id for end in ends) & held, ()), lambda: told.append("made"))
+    write([End(1, 1, CopyState.MISSING, error="it refuses", kind="refused")])
+    write([end(3)])
+    assert told == [], "no copy, and one that another worker has had since"
+    write([end(1)])
+    write([end(2)])
+    assert told == ["made"]
+
+
+def test_an_end_that_is_written_stays_so_when_it_cannot_be_told_and_the_next_one_tells() -> None:
+    outcomes = iter([CatalogueUnavailable("locked"), None])
+    told: list[int] = []
+
+    def made() -> None:
+        told.append(1)
+        if (error := next(outcomes)) is not None:
+            raise error
+
+    write = observed(lambda ends: Ended(frozenset(end.copy_id for end in ends), ()), made)
+    write([end(1)])
+    write([end(2)])
+    assert len(told) == 2
