@@ -68,6 +68,15 @@ class Sweep:
         self._rounds = Rounds(catalogue, queue, settings)
         self._await = Awaiting(catalogue, settings)
 
+    def asked(self) -> None:
+        """What a message asks for: a pass, unless one ended just now. However many messages wait, they are soon gone.
+
+        Both times are the catalogue's. One that lies ahead, of a clock that was set back since, keeps no pass away.
+        """
+        ended = self._catalogue.last_ends.all()[Actor.SWEEP].ended_at
+        if ended is None or not 0 <= self._catalogue.now() - ended < self._settings.sweep_interval / 2:
+            self()
+
     def __call__(self) -> None:
         """One pass; nothing while another one acts. An ExceptionGroup of what the steps raised."""
         # A name of its own for each pass: two threads of one process must not both hold the lease.

@@ -69,7 +69,7 @@ def reclaim(worker: Worker, node_ids: list[str]) -> None:
 
 
 def sweep(worker: Worker) -> None:
-    worker.sweep()
+    worker.sweep.asked()
 
 
 WORK: Mapping[TaskName, Callable[..., None]] = {

@@ -57,7 +57,7 @@ class Worker:
     run_job: Callable[[str], None]
     scrub: Callable[[str], None]
     reclaim: Callable[[str], None]
-    sweep: Callable[[], None]
+    sweep: Sweep
     leave: Callable[[], None]
     stop: Callable[[], None]
 

@@ -124,7 +124,7 @@ def _ours(home: Home, settings: Settings, places: Layout, environment: Mapping[s
     argv = ("gunicorn", "-c", "python:api.gunicorn_conf", "api.wsgi:app")
     api = _forked("gunicorn.app.wsgiapp:run", argv, environment)
     api = replace(api, endpoint=url, ready="/healthz", grace=_API_GRACE)
-    beat = _celery(environment, "beat", "--schedule", str(home.path / "beat" / "schedule"), "--pidfile=")
+    beat = _celery(environment, "beat", "--pidfile=")
     queues = {f"worker{number}": (SHARED_QUEUES, 8) for number in range(1, workers + 1)}
     queues |= {"control": ("control", 4), "scrub": ("scrub", 2)}
     metrics = ports.pick(len(queues), [*places.used(), settings.port, settings.flower_port])
@@ -134,7 +134,7 @@ def _ours(home: Home, settings: Settings, places: Layout, environment: Mapping[s
             _worker(home, environment, name, *of, port)
             for (name, of), port in zip(queues.items(), metrics, strict=True)
         ),
-        Spec("beat", "beat", beat, home.path / "beat", home.log("beat")),
+        Spec("beat", "beat", beat, home.path, home.log("beat")),
         *([_flower(home, environment, settings.flower_port)] if settings.flower_port else []),
     ]
 

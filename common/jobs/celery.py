@@ -67,24 +67,16 @@ def configuration(socket_seconds: float) -> dict[str, Any]:
         "worker_send_task_events": True,
         "task_send_sent_event": False,
         "worker_consumer": "workers.consumer:Consumer",
+        "beat_scheduler": "workers.beat:SweepScheduler",
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
     }
 
 
 def make_app(settings: Settings) -> Celery:
-    """The application that workers, beat and Flower run; beat's sweep expires when two newer ones are due."""
+    """The application that workers, beat and Flower run."""
     app = Celery("boveda", broker=settings.redis_url.get_secret_value(), set_as_current=False)
     app.conf.update(configuration(WORKER_SOCKET_SECONDS))
-    app.conf.beat_schedule = {
-        "sweep": {
-            "task": TaskName.SWEEP.value,
-            "schedule": settings.sweep_interval,
-            "options": {"queue": Queue.CONTROL.value, "expires": 2 * settings.sweep_interval},
-        }
-    }
-    # Beat's default of five minutes between looks at its schedule is no bound for an interval of seconds.
-    app.conf.beat_max_loop_interval = settings.sweep_interval
     return app
 
 

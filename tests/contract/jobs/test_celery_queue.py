@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from common.errors import QueueUnavailable
-from common.jobs.base import Queue, TaskName
+from common.jobs.base import QUEUE_OF, Queue, TaskName
 from common.jobs.celery import CeleryQueue, configuration, list_names, make_app
 from common.settings import Settings
 from tests.contract.jobs.conftest import pop
@@ -81,10 +81,12 @@ def test_depths_count_every_list_of_a_queue(redis_server: RealQueue, queue: Cele
     assert queue.depths()["repair"] == 4
 
 
-def test_the_sweep_of_beat_expires_after_two_intervals() -> None:
-    app = make_app(Settings(sweep_interval=3))
-    (entry,) = app.conf.beat_schedule.values()
-    assert entry == {"task": "boveda.sweep", "schedule": 3, "options": {"queue": "control", "expires": 6}}
+def test_no_message_expires_by_a_clock(redis_server: RealQueue, queue: CeleryQueue) -> None:
+    for task in TaskName:
+        queue.publish(task, [] if task is TaskName.SWEEP else ["0123"])
+        message = pop(redis_server, QUEUE_OF[task])
+        assert message is not None
+        assert (message["headers"]["expires"], message["headers"]["eta"]) == (None, None)
 
 
 def test_no_queue_starves_and_nothing_but_json_is_taken() -> None:

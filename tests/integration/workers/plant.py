@@ -102,7 +102,7 @@ class Plant:
         return all(node.identity == "known" and node.health is NodeHealth.UP for node in self.catalogue.nodes.all())
 
     def beat(self) -> subprocess.Popen[bytes]:
-        return self._start("beat", "beat", "--schedule", str(self.home / "schedule"), "--pidfile=")
+        return self._start("beat", "beat", "--pidfile=")
 
     def log(self, name: str) -> str:
         path = self.home / f"{name}.log"
