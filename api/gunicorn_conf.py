@@ -1,8 +1,8 @@
 """gunicorn's configuration, from the settings: `gunicorn -c python:api.gunicorn_conf api.wsgi:app`.
 
 The master loads this once: it prepares the folder that the processes' metrics share (before any module that has
-metrics is loaded), and the code, so that the processes share its memory. Clients and threads are made in each process,
-after the fork.
+metrics is loaded), and the code, so that the processes share its memory. It opens the keyring for all of them. Clients
+and threads are made in each process, after the fork.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _metrics.mkdir(parents=True, exist_ok=True)
 telemetry.share(_metrics)
 
 import api.application  # noqa: E402 - loaded once, before the fork; starts nothing
-import api.wiring  # noqa: E402, F401
+import api.wiring  # noqa: E402
 from api.auth import read_secret  # noqa: E402
 from api.worker import Log, Worker  # noqa: E402
 
@@ -58,6 +58,7 @@ except ConfigurationError as error:
     sys.exit(str(error))
 
 telemetry.configure(settings.log_level, settings.log_format)
+api.wiring.keyring(settings.keyring, settings.passphrase).open()
 
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 workers = settings.api_processes

@@ -147,9 +147,10 @@ Stamp = tuple[tuple[int, int, int, int] | None, ...]
 class FileKeyring(KeyProvider):
     """The keyring file as this process sees it.
 
-    Opened at first use. The file and the passphrase's are looked at again at most once a second, and at once for an
-    unknown kek id; they are opened again only if they changed, so a wrong passphrase costs one derivation, not one a
-    second. A file that went away takes its keys with it: data sealed under a key that is stored nowhere would be lost.
+    Opened at first use, or by `open`. The file and the passphrase's are looked at again at most once a second, and at
+    once for an unknown kek id; they are opened again only if they changed, so a wrong passphrase costs one derivation,
+    not one a second. A file that went away takes its keys with it: data sealed under a key that is stored nowhere would
+    be lost.
     """
 
     def __init__(self, path: Path, passphrase_file: Path) -> None:
@@ -159,6 +160,11 @@ class FileKeyring(KeyProvider):
         self._reason = "the keyring was not opened yet"
         self._stamp: Stamp | None = None
         self._next_look = 0.0
+
+    def open(self) -> None:
+        """Look at the file now, for this process and those forked from it. Without keys, they look again themselves."""
+        with self._lock:
+            self._look()
 
     def active(self) -> str:
         return self._current().active

@@ -176,6 +176,20 @@ def test_an_unknown_key_id_is_looked_for_at_once(folder: Folder, clock: Clock) -
         keys.wrap("unknown", DEK, CONTEXT)
 
 
+def test_a_keyring_that_was_opened_early_is_not_opened_again_at_the_first_use(
+    folder: Folder, clock: Clock, opened: list[Path]
+) -> None:
+    keys = folder.provider()
+    keys.open()  # there is none yet
+    kek = new_kek(1)
+    folder.write(kek)
+    clock.now += 1
+    keys.open()
+    clock.now += 10
+    assert keys.active() == kek.id
+    assert len(opened) == 2
+
+
 def test_a_wrong_passphrase_costs_one_derivation_and_not_one_a_second(
     folder: Folder, clock: Clock, opened: list[Path]
 ) -> None:
