@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from api.documents import Document
-from api.standing import Looked
+from api.standing import DependencyState
 from common.catalogue.base import StatusCounts
 from common.objects import Node, NodeHealth, NodeMode, rfc3339
 from common.scrubbing import Scrub
@@ -14,7 +14,7 @@ from common.scrubbing import Scrub
 def alerts(
     nodes: Sequence[Node],
     counts: StatusCounts,
-    looked: Looked,
+    looked: DependencyState,
     scrubs: Mapping[str, Scrub],
     locked: Mapping[str, int],
 ) -> Iterator[Document]:

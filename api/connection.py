@@ -19,7 +19,7 @@ AHEAD_BYTES = 64 * 1024  # of a body, or all of a shorter one, are there before 
 _END_OF_CHUNKS = b"\r\n0\r\n\r\n"
 
 
-class Phase(enum.Enum):
+class WaitingFor(enum.Enum):
     """What a connection waits for without a thread."""
 
     SILENT = "the first byte"
@@ -75,7 +75,7 @@ class Connection(gthread.TConn):  # type: ignore[misc]
         self.parser.mesg_class = RequestHead
         self.sock.setblocking(False)
         self.unreader = self.parser.unreader = PacedUnreader(self.sock, idle)
-        self.phase = Phase.SILENT
+        self.phase = WaitingFor.SILENT
         self.until = 0.0  # of this phase
         self.request: Any = None
         self.exchange: Exchange | None = None
@@ -89,7 +89,7 @@ class Connection(gthread.TConn):  # type: ignore[misc]
             return False
         if self.unreader.expects_continue or self.unreader.expired or self.unreader.has(self.body_wanted()):
             return True
-        self.phase = Phase.BODY
+        self.phase = WaitingFor.BODY
         return False
 
     def _parse(self) -> bool:
@@ -99,7 +99,7 @@ class Connection(gthread.TConn):  # type: ignore[misc]
             request = next(self.parser)
         except Incomplete:
             came = self.unreader.put_back()
-            self.phase = Phase.HEAD if came else Phase.SILENT
+            self.phase = WaitingFor.HEAD if came else WaitingFor.SILENT
             if self._head_until is None:
                 self._head_until = time.monotonic() + HEAD_SECONDS
             self.until = self._head_until

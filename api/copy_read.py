@@ -15,7 +15,7 @@ STALL_SECONDS = 10.0  # a client that takes longer for a chunk loses its node co
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BlobRange:
     """What is wanted of a blob: the chunks before `end`, up to the plain offset `stop`; `whole`: all of it."""
 
     blob: Blob
@@ -40,7 +40,7 @@ class CopyRead(Iterator[bytes]):
     """
 
     def __init__(
-        self, part: Part, chunk: int, node_id: str, alias: str | None, store: Callable[[str], BlobStore]
+        self, part: BlobRange, chunk: int, node_id: str, alias: str | None, store: Callable[[str], BlobStore]
     ) -> None:
         self.node_id = node_id
         self._name = blob_name(part.blob.id, alias)

@@ -23,7 +23,7 @@ PATIENCE: Final = 2.0
 SHOWN_SECONDS: Final = 600.0  # older ones tell nobody anything: who asks first after a long time waits
 
 
-class Counts:
+class StatusCache:
     """Safe across threads; `count` is the catalogue's `status`."""
 
     def __init__(

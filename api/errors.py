@@ -23,7 +23,7 @@ PROBLEM = "application/problem+json"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProblemType:
     """`slug` ends the problem's `type`; `spanish` is the sentence of the short door, None: the error's own detail."""
 
     status: int
@@ -35,51 +35,59 @@ class Answer:
 _NOTHING_HERE = "no hay nada en esta dirección"
 
 # What no exception of ours stands for.
-INTERNAL = Answer(500, "internal", "Internal error", "error interno")
-NOT_READY = Answer(503, "not-ready", "Not ready")
-METHOD_NOT_ALLOWED = Answer(405, "method-not-allowed", "Method Not Allowed", "método no permitido")
-HEAD_LATE = Answer(408, "headers-timeout", "Request Timeout")
-BUSY = Answer(503, "busy", "Service Unavailable", "inténtelo de nuevo")
-TARGET_TOO_LONG = Answer(414, "uri-too-long", "URI Too Long")
-HEAD_TOO_LARGE = Answer(431, "headers-too-large", "Request Header Fields Too Large")
-TRANSFER_CODING = Answer(501, "transfer-coding", "Unsupported Transfer-Encoding")
-EXPECTATION_FAILED = Answer(417, "expectation-failed", "Expectation Failed")
+INTERNAL = ProblemType(500, "internal", "Internal error", "error interno")
+NOT_READY = ProblemType(503, "not-ready", "Not ready")
+METHOD_NOT_ALLOWED = ProblemType(405, "method-not-allowed", "Method Not Allowed", "método no permitido")
+HEAD_LATE = ProblemType(408, "headers-timeout", "Request Timeout")
+BUSY = ProblemType(503, "busy", "Service Unavailable", "inténtelo de nuevo")
+TARGET_TOO_LONG = ProblemType(414, "uri-too-long", "URI Too Long")
+HEAD_TOO_LARGE = ProblemType(431, "headers-too-large", "Request Header Fields Too Large")
+TRANSFER_CODING = ProblemType(501, "transfer-coding", "Unsupported Transfer-Encoding")
+EXPECTATION_FAILED = ProblemType(417, "expectation-failed", "Expectation Failed")
 
-TABLE: Mapping[type[errors.BovedaError], Answer] = {
-    errors.Malformed: Answer(400, "malformed", "Malformed request"),
-    errors.NotAllowed: Answer(422, "not-allowed", "Not allowed"),
-    errors.NoSuchBucket: Answer(404, "no-such-bucket", "No such bucket", "no existe ese depósito"),
-    errors.NoSuchObject: Answer(404, "no-such-object", "No such object", "archivo no encontrado"),
-    errors.NoSuchNode: Answer(404, "no-such-node", "No such node"),
-    errors.NoSuchJob: Answer(404, "no-such-job", "No such job"),
-    errors.NoSuchDeadLetter: Answer(404, "no-such-dead-letter", "No such dead letter"),
-    errors.NoSuchUpload: Answer(404, "no-such-upload", "No such upload"),
-    errors.NotFound: Answer(404, "not-found", "Not found", "no encontrado"),
-    errors.Conflict: Answer(409, "conflict", "Conflict"),
-    errors.UploadGone: Answer(410, "upload-gone", "Upload gone"),
-    errors.UnsupportedVersion: Answer(412, "unsupported-version", "Unsupported version"),
-    errors.PreconditionFailed: Answer(412, "precondition-failed", "Precondition failed", "no se cumple la condición"),
-    errors.NotModified: Answer(304, "not-modified", "Not modified"),
-    errors.RangeNotSatisfiable: Answer(416, "range-not-satisfiable", "Range not satisfiable", "rango imposible"),
-    errors.Unauthenticated: Answer(401, "unauthenticated", "Unauthenticated", "hace falta una credencial válida"),
-    errors.Forbidden: Answer(403, "forbidden", "Forbidden", "no permitido"),
-    errors.BodyCut: Answer(400, "body-cut", "Body cut short", "el envío llegó incompleto"),
-    errors.BodyTimeout: Answer(408, "body-timeout", "Body too slow", "el envío es demasiado lento"),
-    errors.DigestMismatch: Answer(400, "digest-mismatch", "Digest mismatch", "el resumen no coincide"),
-    errors.ChecksumMismatch: Answer(460, "checksum-mismatch", "Checksum mismatch"),
-    errors.UnsupportedMedia: Answer(415, "unsupported-media-type", "Unsupported media type"),
-    errors.TooLarge: Answer(413, "too-large", "Too large", "el archivo es demasiado grande"),
-    errors.QuotaUsedUp: Answer(507, "quota-used-up", "Quota used up", "la cuota está agotada"),
-    errors.NotEnoughNodes: Answer(503, "not-enough-nodes", "Not enough nodes", "no hay bastantes nodos disponibles"),
-    errors.CopiesUnreachable: Answer(503, "copies-unreachable", "Copies unreachable", "no se alcanza ninguna copia"),
-    errors.CatalogueUnavailable: Answer(503, "catalogue-unavailable", "Catalogue unavailable", "inténtelo de nuevo"),
-    errors.KeysUnavailable: Answer(503, "keys-unavailable", "Keys unavailable", "no hay clave disponible"),
-    errors.UploadSuperseded: Answer(503, "upload-superseded", "Upload superseded", "inténtelo de nuevo"),
-    errors.Unavailable: Answer(503, "unavailable", "Unavailable", "inténtelo de nuevo"),
-    errors.ObjectDamaged: Answer(502, "object-damaged", "Object damaged", "todas las copias están dañadas"),
-    errors.OutcomeUnknown: Answer(500, "outcome-unknown", "Outcome unknown", "no se sabe si el cambio se guardó"),
+TABLE: Mapping[type[errors.BovedaError], ProblemType] = {
+    errors.Malformed: ProblemType(400, "malformed", "Malformed request"),
+    errors.NotAllowed: ProblemType(422, "not-allowed", "Not allowed"),
+    errors.NoSuchBucket: ProblemType(404, "no-such-bucket", "No such bucket", "no existe ese depósito"),
+    errors.NoSuchObject: ProblemType(404, "no-such-object", "No such object", "archivo no encontrado"),
+    errors.NoSuchNode: ProblemType(404, "no-such-node", "No such node"),
+    errors.NoSuchJob: ProblemType(404, "no-such-job", "No such job"),
+    errors.NoSuchDeadLetter: ProblemType(404, "no-such-dead-letter", "No such dead letter"),
+    errors.NoSuchUpload: ProblemType(404, "no-such-upload", "No such upload"),
+    errors.NotFound: ProblemType(404, "not-found", "Not found", "no encontrado"),
+    errors.Conflict: ProblemType(409, "conflict", "Conflict"),
+    errors.UploadGone: ProblemType(410, "upload-gone", "Upload gone"),
+    errors.UnsupportedVersion: ProblemType(412, "unsupported-version", "Unsupported version"),
+    errors.PreconditionFailed: ProblemType(
+        412, "precondition-failed", "Precondition failed", "no se cumple la condición"
+    ),
+    errors.NotModified: ProblemType(304, "not-modified", "Not modified"),
+    errors.RangeNotSatisfiable: ProblemType(416, "range-not-satisfiable", "Range not satisfiable", "rango imposible"),
+    errors.Unauthenticated: ProblemType(401, "unauthenticated", "Unauthenticated", "hace falta una credencial válida"),
+    errors.Forbidden: ProblemType(403, "forbidden", "Forbidden", "no permitido"),
+    errors.BodyCut: ProblemType(400, "body-cut", "Body cut short", "el envío llegó incompleto"),
+    errors.BodyTimeout: ProblemType(408, "body-timeout", "Body too slow", "el envío es demasiado lento"),
+    errors.DigestMismatch: ProblemType(400, "digest-mismatch", "Digest mismatch", "el resumen no coincide"),
+    errors.ChecksumMismatch: ProblemType(460, "checksum-mismatch", "Checksum mismatch"),
+    errors.UnsupportedMedia: ProblemType(415, "unsupported-media-type", "Unsupported media type"),
+    errors.TooLarge: ProblemType(413, "too-large", "Too large", "el archivo es demasiado grande"),
+    errors.QuotaUsedUp: ProblemType(507, "quota-used-up", "Quota used up", "la cuota está agotada"),
+    errors.NotEnoughNodes: ProblemType(
+        503, "not-enough-nodes", "Not enough nodes", "no hay bastantes nodos disponibles"
+    ),
+    errors.CopiesUnreachable: ProblemType(
+        503, "copies-unreachable", "Copies unreachable", "no se alcanza ninguna copia"
+    ),
+    errors.CatalogueUnavailable: ProblemType(
+        503, "catalogue-unavailable", "Catalogue unavailable", "inténtelo de nuevo"
+    ),
+    errors.KeysUnavailable: ProblemType(503, "keys-unavailable", "Keys unavailable", "no hay clave disponible"),
+    errors.UploadSuperseded: ProblemType(503, "upload-superseded", "Upload superseded", "inténtelo de nuevo"),
+    errors.Unavailable: ProblemType(503, "unavailable", "Unavailable", "inténtelo de nuevo"),
+    errors.ObjectDamaged: ProblemType(502, "object-damaged", "Object damaged", "todas las copias están dañadas"),
+    errors.OutcomeUnknown: ProblemType(500, "outcome-unknown", "Outcome unknown", "no se sabe si el cambio se guardó"),
 }
-ALL: Sequence[Answer] = (
+ALL: Sequence[ProblemType] = (
     *TABLE.values(),
     INTERNAL,
     NOT_READY,
@@ -94,7 +102,7 @@ ALL: Sequence[Answer] = (
 SPANISH_DOOR = ("/cargar", "/descargar", "/eliminar")
 
 
-def answer_of(error: Exception) -> Answer:
+def answer_of(error: Exception) -> ProblemType:
     """The most specific row of the table; what is not in it is internal."""
     for kind in type(error).__mro__:
         if kind in TABLE:
@@ -132,7 +140,7 @@ def _http(error: HTTPException) -> Response:
     status = error.code or 500
     title = HTTP_STATUS_CODES.get(status, "Error")
     headers = {}
-    answer = Answer(status, title.lower().replace(" ", "-"), title, _NOTHING_HERE if status == 404 else None)
+    answer = ProblemType(status, title.lower().replace(" ", "-"), title, _NOTHING_HERE if status == 404 else None)
     if isinstance(error, MethodNotAllowed):
         answer = METHOD_NOT_ALLOWED
         headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
@@ -145,7 +153,7 @@ def _unexpected(error: Exception) -> Response:
     return respond(INTERNAL, "something went wrong inside; the log has it under this request_id", {}, {})
 
 
-def respond(answer: Answer, detail: str, extra: Mapping[str, object], headers: Mapping[str, str]) -> Response:
+def respond(answer: ProblemType, detail: str, extra: Mapping[str, object], headers: Mapping[str, str]) -> Response:
     kind, body = document(request.path, answer, detail, g.get("request_id"), extra)
     response = Response(body, answer.status, content_type=kind)
     response.headers.update(headers)
@@ -153,7 +161,7 @@ def respond(answer: Answer, detail: str, extra: Mapping[str, object], headers: M
 
 
 def document(
-    path: str, answer: Answer, detail: str, request_id: str | None, extra: Mapping[str, object] | None = None
+    path: str, answer: ProblemType, detail: str, request_id: str | None, extra: Mapping[str, object] | None = None
 ) -> tuple[str, str]:
     """Content type and body, in the words of the door at this path: RFC 9457 at most of them.
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from api.blob_index import BlobIndex
 from api.doubts import Doubts
 from api.reading import BlobRead
-from api.source import ReadableNodes, Source, Superseded
+from api.source import ReadableNodes, Superseded, VersionSource
 from api.spare import SpareThreads
 from common.catalogue.base import Catalogue, Found
 from common.crypto.envelope import dek_context
@@ -46,7 +46,7 @@ class Fetched:
 class Chunks(Iterator[bytes]):
     """The bytes of a read whose first chunk was verified already."""
 
-    def __init__(self, source: Source, pieces: Generator[bytes, None, None]) -> None:
+    def __init__(self, source: VersionSource, pieces: Generator[bytes, None, None]) -> None:
         self._pieces = pieces
         self._first = next(pieces, None)
         source.sent = True
@@ -98,15 +98,15 @@ class FetchObject:
             return Fetched(found.version, found.protection, ranges, chunks)
         raise Unavailable("the object is replaced faster than it can be read")
 
-    def _source(self, version: Version) -> Source:
+    def _source(self, version: Version) -> VersionSource:
         context = dek_context(version.bucket_id, version.key, version.id, version.size, version.blob_count)
         try:
             dek = self._keys.unwrap(version.kek_id, version.wrapped_dek, context)
         except IntegrityError:
             raise ObjectDamaged("the data key of this object does not open") from None
-        return Source(self._catalogue, self._nodes, self._enqueuer, self._doubts, self._spare, version.id, dek)
+        return VersionSource(self._catalogue, self._nodes, self._enqueuer, self._doubts, self._spare, version.id, dek)
 
-    def _pieces(self, source: Source, found: Found, ranges: Ranges) -> Generator[bytes, None, None]:
+    def _pieces(self, source: VersionSource, found: Found, ranges: Ranges) -> Generator[bytes, None, None]:
         index = BlobIndex(self._catalogue, found)
         for start, length in ranges:
             end = start + length

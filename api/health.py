@@ -60,9 +60,9 @@ def _missing(parts: Services) -> Iterator[str]:
 @documented("The state of the whole store", tag="health", answers={200: Status})
 def status() -> Response:
     parts = services()
-    counts = parts.counts.now()
+    counts = parts.status_cache.now()
     rows = parts.catalogue.nodes.all()
-    looked = parts.standing.now()
+    looked = parts.dependencies.now()
     ends, now = parts.catalogue.last_ends.all(), parts.catalogue.now()
     return answer(
         {
@@ -77,7 +77,7 @@ def status() -> Response:
             "last_ends": last_ends(ends, now),
             "alerts": [
                 *alerts(rows, counts, looked, parts.catalogue.scrubs.all(), parts.catalogue.locked_names.counts()),
-                *silent(ends, now, parts.standing.watched(), looked, parts.settings),
+                *silent(ends, now, parts.dependencies.watched(), looked, parts.settings),
             ],
         }
     )

@@ -16,8 +16,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from api.connection import Connection, Phase
-from api.errors import BUSY, HEAD_LATE, Answer
+from api.connection import Connection, WaitingFor
+from api.errors import BUSY, HEAD_LATE, ProblemType
 from api.pacing import HEAD_BYTES_MAX, refuse
 
 TURN_SECONDS = 30.0
@@ -52,33 +52,33 @@ class Lobby:
     def take(self, conn: Connection, silent_seconds: float) -> None:
         """A thread could not go on with it."""
         now = time.monotonic()
-        if conn.phase is Phase.TURN:
+        if conn.phase is WaitingFor.TURN:
             conn.until = now + TURN_SECONDS
             self.turns.append(conn)
             return
-        if conn.phase is Phase.SILENT:
+        if conn.phase is WaitingFor.SILENT:
             conn.until = now + silent_seconds
-        elif conn.phase is Phase.BODY:
+        elif conn.phase is WaitingFor.BODY:
             conn.until = now + conn.unreader.idle
             conn.unreader.pace.begin()
         self._wait(conn, now)
 
     def close(self, conn: Connection) -> None:
         """Its end was sent; what still comes is read away."""
-        conn.phase, conn.until = Phase.CLOSING, time.monotonic() + CLOSE_SECONDS
+        conn.phase, conn.until = WaitingFor.CLOSING, time.monotonic() + CLOSE_SECONDS
         self._wait(conn, time.monotonic())
 
     def hurry(self, silent_seconds: float) -> None:
         """The process is to end: who has said nothing yet is not waited for long."""
         until = time.monotonic() + silent_seconds
         for conn in self._waiting:
-            if conn.phase is Phase.SILENT:
+            if conn.phase is WaitingFor.SILENT:
                 conn.until = min(conn.until, until)
 
     def readable(self, conn: Connection) -> None:
         if conn not in self._waiting:
             return  # closed by what came before it from the same look at the poller
-        if conn.phase is Phase.CLOSING:
+        if conn.phase is WaitingFor.CLOSING:
             self._read_away(conn)
         elif self._gathered(conn):
             self._leave(conn)
@@ -89,10 +89,10 @@ class Lobby:
         now = time.monotonic()
         for conn in [conn for conn in self._waiting if self._late(conn, now)]:
             self._leave(conn)
-            if conn.phase is Phase.BODY:
+            if conn.phase is WaitingFor.BODY:
                 conn.unreader.expired = True  # the application answers, in the words of its door
                 self._ask(conn)
-            elif conn.phase is Phase.HEAD:
+            elif conn.phase is WaitingFor.HEAD:
                 self._refuse(conn, HEAD_LATE, "the headers did not come in time")
             else:
                 self._drop(conn)
@@ -107,12 +107,12 @@ class Lobby:
             self._leave(conn)
         slowest += [self.turns.popleft() for _ in range(min(count - len(slowest), len(self.turns)))]
         for conn in slowest:
-            if conn.phase not in (Phase.SILENT, Phase.CLOSING):
+            if conn.phase not in (WaitingFor.SILENT, WaitingFor.CLOSING):
                 refuse(conn.sock, conn.path, BUSY, "too many connections, and this one is slow; try again", RETRY)
             self._drop(conn)
 
     def _pace(self, conn: Connection, now: float) -> float:
-        if conn.phase is Phase.CLOSING:
+        if conn.phase is WaitingFor.CLOSING:
             return -1.0
         return conn.unreader.buffered / (now - self._waiting[conn] + 1.0)
 
@@ -123,13 +123,13 @@ class Lobby:
     def _leave(self, conn: Connection) -> None:
         del self._waiting[conn]
         self._unwatch(conn)
-        if conn.phase is Phase.BODY:
+        if conn.phase is WaitingFor.BODY:
             conn.unreader.pace.end()
 
     def _gathered(self, conn: Connection) -> bool:
         """Read what has come; whether a thread has something to do now. A client's end or reset is its business too."""
         unreader = conn.unreader
-        head = conn.phase is not Phase.BODY
+        head = conn.phase is not WaitingFor.BODY
         wanted = HEAD_BYTES_MAX if head else conn.body_wanted()
         before = unreader.buffered
         try:
@@ -143,12 +143,12 @@ class Lobby:
             conn.until = time.monotonic() + unreader.idle
             return after >= wanted
         tail = unreader.buf.getvalue()[max(0, before - 3) :]
-        return conn.phase is Phase.SILENT or b"\r\n\r\n" in tail or before // HEAD_STEP != after // HEAD_STEP
+        return conn.phase is WaitingFor.SILENT or b"\r\n\r\n" in tail or before // HEAD_STEP != after // HEAD_STEP
 
     def _late(self, conn: Connection, now: float) -> bool:
         if now >= conn.until:
             return True
-        return conn.phase is Phase.BODY and conn.unreader.pace.too_slow()
+        return conn.phase is WaitingFor.BODY and conn.unreader.pace.too_slow()
 
     def _read_away(self, conn: Connection) -> None:
         try:
@@ -162,7 +162,7 @@ class Lobby:
             self._leave(conn)
             self._drop(conn)
 
-    def _refuse(self, conn: Connection, answer: Answer, detail: str) -> None:
+    def _refuse(self, conn: Connection, answer: ProblemType, detail: str) -> None:
         refuse(conn.sock, conn.path, answer, detail, RETRY if answer is BUSY else "")
         conn.say_goodbye()
         self.close(conn)

@@ -23,7 +23,7 @@ from api.upload import Upload
 from common.objects import Blob, CopyState, NewBlob, Placed
 
 
-class Row(Protocol):
+class BlobRows(Protocol):
     """What the catalogue is told of each blob: by one thread at a time, which may be another than the receiver's."""
 
     def add_blob(self, new: NewBlob) -> None:
@@ -43,7 +43,7 @@ class LongBody:
         buffers: BufferPool,
         receiver: Receiver,
         upload: Upload,
-        row: Row,
+        row: BlobRows,
     ) -> None:
         self._nodes = nodes
         self._spare = spare

@@ -17,7 +17,7 @@ from api.downloads import download, x_copies
 from api.openapi import DOWNLOAD, DOWNLOADED, GUARD_HEADERS, OBJECT_HEADERS, READ_HEADERS, UPLOAD, documented
 from api.receiving import Expected
 from api.routing import object_path
-from api.schemas import CopiesDocument, Listing, ObjectDocument
+from api.schemas import CopiesDocument, ObjectDocument, ObjectList
 from api.services import services
 from api.stored_headers import headers_of
 from common.errors import Malformed, PreconditionFailed
@@ -115,7 +115,7 @@ class ListQuery(BaseModel):
 
 
 @blueprint.get("/v1/buckets/<bucket>/objects")
-@documented("List objects in byte order of keys", tag="objects", query=ListQuery, answers={200: Listing})
+@documented("List objects in byte order of keys", tag="objects", query=ListQuery, answers={200: ObjectList})
 def list_objects(bucket: str) -> Response:
     query = read_query(request, ListQuery)
     page = services().catalogue.objects.list(bucket, query.prefix, query.delimiter, query.after, query.limit)

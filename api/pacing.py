@@ -16,7 +16,7 @@ from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.http.unreader import SocketUnreader
 
 from api.client_socket import ClientSocket, Pace
-from api.errors import Answer, document
+from api.errors import ProblemType, document
 
 RATE_SECONDS = 30.0
 PATIENCE_SECONDS = 0.005  # most clients that have begun go on at once: cheaper than another way through the poller
@@ -156,7 +156,7 @@ class PacedUnreader(SocketUnreader):  # type: ignore[misc]
             raise TimeoutError("the body came too slowly")
 
 
-def refuse(sock: socket.socket, path: str, answer: Answer, detail: str, headers: str = "") -> None:
+def refuse(sock: socket.socket, path: str, answer: ProblemType, detail: str, headers: str = "") -> None:
     """Write an error's document straight to the socket, as far as it takes it; the connection is to be closed then."""
     request_id = os.urandom(12).hex()
     kind, text = document(path, answer, detail, request_id)

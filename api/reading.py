@@ -21,9 +21,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import closing, nullcontext
 
-from api.copy_read import CopyRead, Part
+from api.copy_read import BlobRange, CopyRead
 from api.race import Race
-from api.source import Source
+from api.source import VersionSource
 from common.crypto.envelope import BlobOpener, span
 from common.errors import (
     BlobMissing,
@@ -41,14 +41,14 @@ from common.objects import CopyState, StoredBlob
 class BlobRead:
     """A range of one blob, chunk by chunk."""
 
-    def __init__(self, source: Source, stored: StoredBlob, start: int, length: int) -> None:
+    def __init__(self, source: VersionSource, stored: StoredBlob, start: int, length: int) -> None:
         blob = stored.blob
         opener = BlobOpener(source.dek, source.version_id, blob.number, blob.salt, blob.length)
         chunks = span(blob.length, start, length)
         end = chunks.first + chunks.count
         self._source = source
         self._copies = stored.copies
-        self._part = Part(blob, opener, end, start + length, length == blob.length)
+        self._part = BlobRange(blob, opener, end, start + length, length == blob.length)
         self._next = chunks.first
         self._drop = chunks.skip
         self._left = length

@@ -36,7 +36,7 @@ from api.sealing import Sealing
 from api.spare import SpareThreads
 from api.tus import Checksum
 from api.upload import Upload
-from api.upload_turn import Turn
+from api.upload_turn import UploadTurn
 from common.catalogue.base import Catalogue
 from common.catalogue.uploads import Resumable
 from common.crypto.envelope import DEK, upload_context
@@ -158,7 +158,7 @@ class ResumableUploads:
         need = found.terms["write_copies"]
         if announced != 0 and len(self._nodes.candidates()) < need:
             raise NotEnoughNodes(f"fewer than {need} nodes take copies now")
-        turn = Turn(self._catalogue.uploads, self._settings.upload_expiry, self._clock, counts=checksum is None)
+        turn = UploadTurn(self._catalogue.uploads, self._settings.upload_expiry, self._clock, counts=checksum is None)
         turn.begin(upload_id, offset)
         try:
             self._receive(turn, self._upload(turn.at), body, announced, checksum)
@@ -167,7 +167,7 @@ class ResumableUploads:
         return turn.at
 
     def _receive(
-        self, turn: Turn, upload: Upload, body: Body, announced: int | None, checksum: Checksum | None
+        self, turn: UploadTurn, upload: Upload, body: Body, announced: int | None, checksum: Checksum | None
     ) -> None:
         length = turn.at.length
         digesting = Digesting(body, checksum) if checksum is not None else None

@@ -23,7 +23,7 @@ class Problem(BaseModel):
     request_id: str | None
 
 
-class Copies(Document):
+class CopyCounts(Document):
     """Wanted copies of each blob, and the least number of good ones."""
 
     wanted: int
@@ -39,11 +39,11 @@ class ObjectDocument(Document):
     content_type: str
     metadata: dict[str, str]
     created_at: str
-    copies: Copies
+    copies: CopyCounts
     state: Literal["replicating", "protected", "degraded", "unavailable"]
 
 
-class Listing(Document):
+class ObjectList(Document):
     """`next` is the value for `after` of the next page."""
 
     objects: list[ObjectDocument]
@@ -243,7 +243,7 @@ class LastEndDocument(Document):
     awaited_since: str | None
 
 
-class LastEnds(Document):
+class LastEndsDocument(Document):
     """When those without whom the store does not heal last came to an end: a pass of the sweep, a writing of the nodes'
     health, a run of the scrub or of reclaim over some node, a copy that became good."""
 
@@ -266,7 +266,7 @@ class Status(Document):
     queues: dict[str, int] | None
     dead_letters: int
     jobs_open: int
-    last_ends: LastEnds
+    last_ends: LastEndsDocument
     alerts: list[Alert]
 
 
@@ -285,7 +285,7 @@ class Carga(Document):
     mensaje: str
     archivo: str
     version: str
-    copias: Copies
+    copias: CopyCounts
 
 
 class Eliminado(Document):

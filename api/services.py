@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from flask import current_app
 
-from api.counting import Counts
-from api.standing import Standing
+from api.counting import StatusCache
+from api.standing import Dependencies
 from common.catalogue.base import Catalogue
 from common.crypto.keyring import KeyProvider
 from common.jobs.base import Enqueuer, JobQueue
@@ -28,7 +28,7 @@ EXTENSION = "boveda"
 
 
 class SeenNodes(Protocol):
-    """What the routes ask of `common.nodes.Nodes`."""
+    """What the routes ask of `common.nodes.WatchedNodes`."""
 
     def all(self) -> Mapping[str, Node]: ...
 
@@ -49,8 +49,8 @@ class Services:
     keys: KeyProvider
     queue: JobQueue
     enqueuer: Enqueuer
-    standing: Standing
-    counts: Counts
+    dependencies: Dependencies
+    status_cache: StatusCache
     store: StoreObject
     uploads: ResumableUploads
     fetch: FetchObject

@@ -11,7 +11,7 @@ from typing import Final
 
 from api.alerts import alert
 from api.documents import Document
-from api.standing import Looked
+from api.standing import DependencyState
 from common.actors import Actor, LastEnd
 from common.objects import rfc3339
 from common.settings import Settings
@@ -28,7 +28,7 @@ NAMES: Final = {
 
 
 def silent(
-    ends: Mapping[Actor, LastEnd], now: float, watched: float, looked: Looked, settings: Settings
+    ends: Mapping[Actor, LastEnd], now: float, watched: float, looked: DependencyState, settings: Settings
 ) -> Iterator[Document]:
     """Alerts. `watched`: for how many seconds this process has been looking on."""
     for actor, limit in _limits(settings).items():
@@ -59,7 +59,7 @@ def _limits(settings: Settings) -> Mapping[Actor, float]:
     }
 
 
-def _words(actor: Actor, looked: Looked) -> str:
+def _words(actor: Actor, looked: DependencyState) -> str:
     if actor is Actor.HEALTH:
         return "no process writes what it sees of the nodes: their health as shown is an old one"
     waits = "the queue is away" if looked.depths is None else None

@@ -15,7 +15,7 @@ from common.jobs.base import Enqueuer, TaskName
 
 
 class ReadableNodes(Protocol):
-    """What reading needs of `common.nodes.Nodes`."""
+    """What reading needs of `common.nodes.WatchedNodes`."""
 
     def read_order(self, node_ids: Iterable[str]) -> Sequence[str]: ...
 
@@ -33,7 +33,7 @@ class Superseded(Unavailable):
 
 
 @dataclass(slots=True)
-class Source:
+class VersionSource:
     """One version being read, and whether bytes of it were sent already."""
 
     catalogue: Catalogue

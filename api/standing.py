@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class DependencyState:
     """`depths`: messages waiting by queue, None while it does not answer. `keys_away`: why data cannot be opened, None
     while they can. The times are since when (seconds since the epoch), None while all is well.
     """
@@ -36,7 +36,7 @@ class Looked:
     keys_away_since: float | None
 
 
-class Standing:
+class Dependencies:
     """Safe across threads. `start` after the fork."""
 
     def __init__(self, queue: JobQueue, keys: KeyProvider, clock: Callable[[], float] = time.time) -> None:
@@ -44,13 +44,13 @@ class Standing:
         self._keys = keys
         self._clock = clock
         self._began = time.monotonic()
-        self._last: Looked | None = None
+        self._last: DependencyState | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="standing", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="dependencies", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -62,12 +62,12 @@ class Standing:
         """For how many seconds this process has been looking on."""
         return time.monotonic() - self._began
 
-    def now(self) -> Looked:
+    def now(self) -> DependencyState:
         """What the thread saw last; without it, a look."""
         last = self._last
         return last if last is not None and self._thread is not None else self.look()
 
-    def look(self) -> Looked:
+    def look(self) -> DependencyState:
         try:
             depths: Mapping[str, int] | None = self._queue.depths()
         except QueueUnavailable:
@@ -79,8 +79,8 @@ class Standing:
             keys_away = error.detail
         at = self._clock()
         with self._lock:
-            before = self._last or Looked({}, None, None, None)
-            self._last = Looked(
+            before = self._last or DependencyState({}, None, None, None)
+            self._last = DependencyState(
                 depths,
                 None if depths is not None else before.queue_away_since or at,
                 keys_away,

@@ -27,7 +27,7 @@ class StoreMetrics(Collector):
             up.add_metric(["catalogue"], 1)
         except BovedaError:
             up.add_metric(["catalogue"], 0)
-        queues = self._parts.standing.now().depths
+        queues = self._parts.dependencies.now().depths
         up.add_metric(["queue"], 0 if queues is None else 1)
         depth = GaugeMetricFamily("boveda_queue_messages", "Messages waiting", labels=["queue"])
         for name, count in (queues or {}).items():
@@ -36,7 +36,7 @@ class StoreMetrics(Collector):
         yield up
 
     def _catalogue(self) -> Iterator[Metric]:
-        counts = self._parts.counts.now()
+        counts = self._parts.status_cache.now()
         nodes = self._parts.catalogue.nodes.all()
         objects = GaugeMetricFamily("boveda_objects", "Objects by shown state", labels=["state"])
         for state, count in counts.objects.items():

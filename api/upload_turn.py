@@ -25,7 +25,7 @@ LEASE_SECONDS = 5.0  # a client that lost its connection, or whose process was k
 RENEW_SECONDS = 1.5
 
 
-class Turn:
+class UploadTurn:
     """Holds the upload from `begin` to `end`. `at`: how it stands. `counts`: it stands behind each blob that landed."""
 
     def __init__(self, uploads: Uploads, active_seconds: float, clock: Callable[[], float], *, counts: bool) -> None:

@@ -12,19 +12,19 @@ from functools import cache
 from pathlib import Path
 
 from api.auth import Guard
-from api.counting import Counts
+from api.counting import StatusCache
 from api.delete_object import DeleteObject
 from api.fetch_object import FetchObject
 from api.registered_keys import RegisteredKeys
 from api.resumable_uploads import ResumableUploads
 from api.services import Services
-from api.standing import Standing
+from api.standing import Dependencies
 from api.store_object import StoreObject
 from common.catalogue.sql import open_catalogue
 from common.crypto.keyring import FileKeyring
 from common.jobs.buffered import BufferedEnqueuer
 from common.jobs.celery import CeleryQueue
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.settings import Settings
 
 
@@ -36,12 +36,12 @@ def keyring(path: Path, passphrase_file: Path) -> FileKeyring:
 
 def build(settings: Settings) -> Services:
     catalogue = open_catalogue(settings.database, copies=settings.copies, write_copies=settings.write_copies)
-    nodes = Nodes(catalogue.nodes, catalogue.leases, settings, owner_name())
+    nodes = WatchedNodes(catalogue.nodes, catalogue.leases, settings, owner_name())
     keys = RegisteredKeys(keyring(settings.keyring, settings.passphrase), catalogue.keks)
     queue = CeleryQueue(settings.redis_url.get_secret_value())
     enqueuer = BufferedEnqueuer(queue)
     store = StoreObject(catalogue, nodes, keys, enqueuer, settings)
-    standing = Standing(queue, keys)
+    dependencies = Dependencies(queue, keys)
     fetch = FetchObject(catalogue, nodes, keys, enqueuer)
     guard = Guard(settings, catalogue.tokens)
 
@@ -49,10 +49,10 @@ def build(settings: Settings) -> Services:
         guard.start()
         nodes.start()
         enqueuer.start()
-        standing.start()
+        dependencies.start()
 
     def stop() -> None:
-        standing.stop()
+        dependencies.stop()
         nodes.stop()
         store.close()
         fetch.close()
@@ -66,8 +66,8 @@ def build(settings: Settings) -> Services:
         keys=keys,
         queue=queue,
         enqueuer=enqueuer,
-        standing=standing,
-        counts=Counts(catalogue.status),
+        dependencies=dependencies,
+        status_cache=StatusCache(catalogue.status),
         store=store,
         uploads=ResumableUploads(catalogue, nodes, keys, enqueuer, settings, store.buffers, store.spare),
         fetch=fetch,

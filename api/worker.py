@@ -30,7 +30,7 @@ from gunicorn.http import errors as http_errors
 from gunicorn.workers import gthread
 
 from api.client_socket import Waits
-from api.connection import Connection, Phase
+from api.connection import Connection, WaitingFor
 from api.errors import (
     EXPECTATION_FAILED,
     HEAD_TOO_LARGE,
@@ -38,7 +38,7 @@ from api.errors import (
     TABLE,
     TARGET_TOO_LONG,
     TRANSFER_CODING,
-    Answer,
+    ProblemType,
 )
 from api.lobby import Lobby
 from api.pacing import refuse
@@ -55,7 +55,7 @@ LEAVE_SECONDS = 0.001  # for each connection that the threads have
 LEAVE_SECONDS_MOST = 0.005
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
 
-_REFUSALS: tuple[tuple[type[Exception], Answer], ...] = (
+_REFUSALS: tuple[tuple[type[Exception], ProblemType], ...] = (
     (http_errors.LimitRequestLine, TARGET_TOO_LONG),
     (http_errors.LimitRequestHeaders, HEAD_TOO_LARGE),
     (http_errors.UnsupportedTransferCoding, TRANSFER_CODING),
@@ -64,7 +64,7 @@ _REFUSALS: tuple[tuple[type[Exception], Answer], ...] = (
 )
 
 
-class Outcome(enum.Enum):
+class NextStep(enum.Enum):
     """What becomes of a connection when a thread has looked at it."""
 
     LATER = "something is missing yet"
@@ -114,12 +114,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     def finish_request(self, conn: Connection, future: Any) -> None:
         self._asked -= 1
         failed = future.cancelled() or future.exception() is not None
-        outcome = Outcome.END if failed else future.result()
-        if outcome is Outcome.LATER:
+        outcome = NextStep.END if failed else future.result()
+        if outcome is NextStep.LATER:
             self._lobby.take(conn, self.cfg.keepalive if self.alive else gthread.STOP_KEEPALIVE_LINGER)
-        elif outcome is Outcome.NEXT:
+        elif outcome is NextStep.NEXT:
             super().finish_request(conn, future)
-        elif outcome is Outcome.LINGER:
+        elif outcome is NextStep.LINGER:
             self._lobby.close(conn)
         else:
             conn.close()
@@ -171,10 +171,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
 
     # -- its threads
 
-    def handle(self, conn: Connection) -> Outcome:
+    def handle(self, conn: Connection) -> NextStep:
         while True:
             outcome = self._handle_one(conn)
-            if outcome is not Outcome.NEXT or not self._goes_on(conn):
+            if outcome is not NextStep.NEXT or not self._goes_on(conn):
                 return outcome
 
     def _goes_on(self, conn: Connection) -> bool:
@@ -183,37 +183,37 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             return False
         return conn.unreader.buffered > 0 or conn.sock.readable(STAY_SECONDS)
 
-    def _handle_one(self, conn: Connection) -> Outcome:
+    def _handle_one(self, conn: Connection) -> NextStep:
         try:
             outcome = self._serve(conn)
         except (http_errors.NoMoreData, StopIteration):
-            outcome = Outcome.END
+            outcome = NextStep.END
         except OSError as error:
-            outcome = Outcome.END
+            outcome = NextStep.END
             if error.errno not in _GONE:
                 log.error("client_socket_failed", exc_info=error)
         except Exception as error:  # noqa: BLE001 - the edge of a request: it is answered and logged
-            outcome = Outcome.END
+            outcome = NextStep.END
             self.handle_error(conn.request, conn.sock, conn.client, error)
         finally:
             if conn.has_turn:
                 conn.has_turn = False
                 self._turns.release()
-        if outcome is Outcome.END and not conn.say_goodbye():
-            return Outcome.LINGER
+        if outcome is NextStep.END and not conn.say_goodbye():
+            return NextStep.LINGER
         return outcome
 
-    def _serve(self, conn: Connection) -> Outcome:
+    def _serve(self, conn: Connection) -> NextStep:
         if not conn.arrived():
-            return Outcome.LATER
+            return NextStep.LATER
         if conn.must_wait() and not conn.has_turn:
             conn.has_turn = self._turns.acquire(blocking=False)
             if not conn.has_turn:
-                conn.phase = Phase.TURN
-                return Outcome.LATER
+                conn.phase = WaitingFor.TURN
+                return NextStep.LATER
         keep = self.handle_request(conn.request, conn) and self._rest_is_read(conn)
         conn.request = None
-        return Outcome.NEXT if keep else Outcome.END
+        return NextStep.NEXT if keep else NextStep.END
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
         try:

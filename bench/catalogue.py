@@ -134,7 +134,7 @@ class Bench:
             for one in self._clusters:
                 for number in range(STORED):
                     upload(http, one.bucket, _amid(one, f"stored-{number}"), self._body.read_bytes())
-                one.bucket.settle()
+                one.bucket.wait_whole()
 
     def round(self, seconds: float) -> None:
         """The two clusters take turns at being first."""
@@ -166,7 +166,7 @@ class Bench:
         load = wrk(one.bucket.endpoint, method, paths, CLIENTS, seconds, self._body if method == "PUT" else None)
         if load.bad:
             raise click.ClickException(f"{load.bad} of {load.requests} requests failed ({what})")
-        one.bucket.settle()
+        one.bucket.wait_whole()
         self._note(what, one, load.rate)
         self._note(f"{what.partition(',')[0]} p99, ms", one, load.p99)
 

@@ -138,7 +138,7 @@ class Bench:
                     if (system.name, name) not in self._there:
                         upload(http, system, name, body)
                         self._there.add((system.name, name))
-                system.settle()
+                system.wait_whole()
                 if work.span:
                     self._check_range(system, work)
 
@@ -170,7 +170,7 @@ class Bench:
             load = curl(system.endpoint, paths, body, work.clients, form=system.form)
         if work.method == "PUT" and load.requests > len(paths):
             raise click.ClickException(f"{work.name}: {system.name} used up all {len(paths)} names")
-        system.settle()
+        system.wait_whole()
         everywhere = load.requests / (time.monotonic() - start)
         after = Usage.of(system.sessions)
         return Run(load, everywhere, after.cpu - before.cpu, after.resident, load.requests * work.moved)

@@ -59,7 +59,7 @@ def measure(folder: Path, setting: Setting, seconds: float) -> Rates:
         paths.write_text("\n".join(names))
         started = time.monotonic()
         put = wrk(cluster.url, "PUT", paths, CLIENTS, seconds, body)
-        bucket.settle()
+        bucket.wait_whole()
         settled = time.monotonic() - started
         # wrk tries its script once without sending the first request; the last ones were broken off.
         paths.write_text("\n".join(names[1 : min(READ, put.requests - CLIENTS)]))

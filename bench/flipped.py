@@ -85,7 +85,7 @@ class Bench:
         before = [disk.names() for disk in self._disks]
         with urllib3.PoolManager(retries=False) as http:
             upload(http, system, name, body)
-        system.settle()
+        system.wait_whole()
         for _ in range(READS):
             content, took = _read(system, name)
             if content != body:
@@ -106,7 +106,7 @@ class Bench:
                 outcome.count(content, body)
                 outcome.later.append(took)
             disk.write(place, good)
-            system.settle()
+            system.wait_whole()
         outcome.first.append(max(firsts))
 
 

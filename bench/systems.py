@@ -41,7 +41,7 @@ class System(Protocol):
     def path(self, method: str, name: str) -> str:
         """With its query, as this method's request line has it: signed where the system asks for that."""
 
-    def settle(self) -> None:
+    def wait_whole(self) -> None:
         """Return when everything acknowledged has all its copies."""
 
 
@@ -61,7 +61,7 @@ class Signed:
     def path(self, method: str, name: str) -> str:
         return self._client.get_presigned_url(method, BUCKET, name, timedelta(days=1)).removeprefix(self.endpoint)
 
-    def settle(self) -> None:
+    def wait_whole(self) -> None:
         """An answer says that every copy is there."""
 
 
@@ -82,7 +82,7 @@ class Boveda:
     def path(self, method: str, name: str) -> str:
         return f"/v1/buckets/{self.bucket}/objects/{name}"
 
-    def settle(self) -> None:
+    def wait_whole(self) -> None:
         self._cluster.wait_converged(poll=0.2)
 
 
@@ -99,7 +99,7 @@ class Prototype:
     def path(self, method: str, name: str) -> str:
         return name if method == "PUT" else f"/descargar/{name}"
 
-    def settle(self) -> None:
+    def wait_whole(self) -> None:
         """An answer says that every copy is there."""
 
 

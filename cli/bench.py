@@ -78,7 +78,7 @@ class Content:
 
 
 @dataclass
-class Phase:
+class Measurement:
     """What became of one kind of request. `took`: seconds of each that was done; `elapsed`: of all, side by side."""
 
     took: list[float] = field(default_factory=list)
@@ -134,13 +134,13 @@ class Bench:
         self._named = 0
         self._stored: list[str] = []
 
-    def put(self) -> Phase:
+    def put(self) -> Measurement:
         return self._phase(self._put, lambda: True)
 
-    def get(self) -> Phase:
+    def get(self) -> Measurement:
         return self._phase(self._get, lambda: bool(self._stored))
 
-    def delete(self) -> Phase:
+    def delete(self) -> Measurement:
         return self._phase(self._delete, lambda: bool(self._stored))
 
     def clean(self) -> None:
@@ -156,8 +156,8 @@ class Bench:
         for key in keys:
             client.json("DELETE", Address(self._bucket, key).path())
 
-    def _phase(self, act: Callable[[Client], None], possible: Callable[[], bool]) -> Phase:
-        phase = Phase()
+    def _phase(self, act: Callable[[Client], None], possible: Callable[[], bool]) -> Measurement:
+        phase = Measurement()
         began = time.monotonic()
         with ThreadPoolExecutor(len(self._clients)) as pool:
             try:
@@ -169,7 +169,9 @@ class Bench:
         phase.elapsed = time.monotonic() - began
         return phase
 
-    def _work(self, client: Client, act: Callable[[Client], None], possible: Callable[[], bool], phase: Phase) -> None:
+    def _work(
+        self, client: Client, act: Callable[[Client], None], possible: Callable[[], bool], phase: Measurement
+    ) -> None:
         end = time.monotonic() + self._seconds
         while time.monotonic() < end and possible() and not self._stopping.is_set():
             began = time.perf_counter()
@@ -184,7 +186,7 @@ class Bench:
                 with self._lock:
                     phase.took.append(time.perf_counter() - began)
 
-    def _failed(self, phase: Phase, why: str, wrong: bool) -> None:
+    def _failed(self, phase: Measurement, why: str, wrong: bool) -> None:
         with self._lock:
             phase.wrong += wrong
             phase.failed += not wrong

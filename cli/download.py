@@ -16,10 +16,10 @@ from urllib3.response import BaseHTTPResponse
 
 from cli.address import Address
 from cli.backoff import Backoff
-from cli.http import Client, Cut, Foreign, Refused, Unreachable
+from cli.http import AnswerCut, Client, Foreign, Refused, Unreachable
 from cli.part import Sink
 from cli.progress import Advance, Bars
-from cli.streams import WrongBytes, repr_digest, same_length
+from cli.streams import TransferMismatch, repr_digest, same_length
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
@@ -48,7 +48,7 @@ class Download:
         resumed = self._sink.count > 0
         try:
             self._fetch()
-        except WrongBytes:
+        except TransferMismatch:
             if not resumed:
                 raise
             self._sink.begin(None)
@@ -60,7 +60,7 @@ class Download:
             self._furthest = max(self._furthest, self._sink.count)
             try:
                 return self._check(self._go_on())
-            except (Cut, Unreachable, Refused) as error:
+            except (AnswerCut, Unreachable, Refused) as error:
                 if self._sink.count > self._furthest:
                     backoff.moved()
                 if self._advance is None:
@@ -109,4 +109,4 @@ class Download:
         if announced.size is not None:
             same_length(name, sink.count, announced.size)
         if announced.sha256 is not None and announced.sha256 != sink.sha256.digest():
-            raise WrongBytes(f"{name}: the SHA-256 of the bytes is not the one the API tells of")
+            raise TransferMismatch(f"{name}: the SHA-256 of the bytes is not the one the API tells of")

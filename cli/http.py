@@ -41,7 +41,7 @@ class Unreachable(Unavailable):
     """Nobody answered, or not in time, or the connection broke."""
 
 
-class Cut(Unavailable):
+class AnswerCut(Unavailable):
     """The connection broke within the body of an answer."""
 
 
@@ -125,7 +125,7 @@ class Client:
             while piece := answer.read1(CHUNK, decode_content=False):
                 yield piece
         except HTTPError as error:
-            raise Cut("the connection broke before the end of the answer; try again") from error
+            raise AnswerCut("the connection broke before the end of the answer; try again") from error
         finally:
             answer.release_conn()
 

@@ -73,7 +73,7 @@ class Stream:
             self._out.flush()
 
 
-class Part:
+class PartFile:
     """The part of one target. Close it at the end; without `keep` or `finish` before that, nothing of it is left."""
 
     def __init__(self, target: Path) -> None:

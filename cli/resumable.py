@@ -28,10 +28,10 @@ from cli.backoff import Backoff
 from cli.http import Client, Refused, Unreachable
 from cli.output import size
 from cli.progress import Advance, Bars
-from cli.source import Source
+from cli.source import SourceFile
 from cli.streams import LocalFile, same_length
-from cli.tus import CHECKSUM, GONE, HELD, Standing, Tus
-from cli.unfinished import Unfinished
+from cli.tus import CHECKSUM, GONE, HELD, Tus, UploadState
+from cli.unfinished import UploadRecord
 from common.errors import BovedaError, Unavailable
 
 LARGE = 64 << 20  # files above this go this way
@@ -50,9 +50,9 @@ class ResumableUpload:
         self,
         client: Client,
         target: Address,
-        source: Source,
+        source: SourceFile,
         headers: Mapping[str, str],
-        noted: Unfinished,
+        noted: UploadRecord,
         bars: Bars,
         tell: Tell,
     ) -> None:
@@ -93,7 +93,7 @@ class ResumableUpload:
         return stored
 
     def _send(self) -> str:
-        at: Standing | None = self._resume() or self._begin()
+        at: UploadState | None = self._resume() or self._begin()
         while at is None or at.etag is None:
             if at is not None and at.offset > self._furthest:
                 self._furthest = at.offset
@@ -110,7 +110,7 @@ class ResumableUpload:
         self._noted.forget()
         return at.etag
 
-    def _append(self, offset: int) -> Standing:
+    def _append(self, offset: int) -> UploadState:
         if self._shown != offset:
             self._advance = self._bars.start(str(self._target), self._source.size, offset)
             self._shown = offset
@@ -130,7 +130,7 @@ class ResumableUpload:
 
     # -- an upload's beginning and end
 
-    def _resume(self) -> Standing | None:
+    def _resume(self) -> UploadState | None:
         """Where an earlier run's upload stands; None if there is none to go on with."""
         if self._noted.upload is None:
             return None
@@ -152,11 +152,11 @@ class ResumableUpload:
             return None
         return at
 
-    def _begin(self) -> Standing:
+    def _begin(self) -> UploadState:
         self._noted.note(self._tus.begin(self._target, self._headers), self._terms)
         if not self._noted.lasting:
             self._tell(f"{self._source.name}: nowhere to note how far it is; interrupted, it will have to be sent anew")
-        return Standing(0, None)
+        return UploadState(0, None)
 
     @property
     def _upload(self) -> str:

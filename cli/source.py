@@ -9,10 +9,10 @@ import os
 
 from cli.http import CHUNK
 from cli.progress import Advance
-from cli.streams import LocalFile, Upload
+from cli.streams import LocalFile, UploadBody
 
 
-class Source:
+class SourceFile:
     """A regular file; its `size` and `mark` (modification time and inode) are those it had when this was made."""
 
     def __init__(self, raw: io.RawIOBase, name: str) -> None:
@@ -20,17 +20,17 @@ class Source:
         self.name = name
         self.size, *self.mark = self._look()
 
-    def piece(self, offset: int, length: int, advance: Advance) -> tuple[str, Upload]:
+    def piece(self, offset: int, length: int, advance: Advance) -> tuple[str, UploadBody]:
         """These bytes as a body, with their Upload-Checksum. LocalFile, also if the file is not what it was."""
         digest = hashlib.sha256()
         self._seek(offset)
-        reader = Upload(self._raw, self.name, length, lambda count: None)
+        reader = UploadBody(self._raw, self.name, length, lambda count: None)
         while piece := reader.read(CHUNK):
             digest.update(piece)
         if self.changed():
             raise LocalFile(f"{self.name} changed while it was read; nothing was stored")
         self._seek(offset)
-        return f"sha256 {base64.b64encode(digest.digest()).decode()}", Upload(self._raw, self.name, length, advance)
+        return f"sha256 {base64.b64encode(digest.digest()).decode()}", UploadBody(self._raw, self.name, length, advance)
 
     def changed(self) -> bool:
         return self._look() != (self.size, *self.mark)

@@ -11,7 +11,7 @@ from cli.progress import Advance
 from common.errors import BovedaError
 
 
-class WrongBytes(BovedaError):
+class TransferMismatch(BovedaError):
     """What was transferred is not what was announced."""
 
 
@@ -19,7 +19,7 @@ class LocalFile(BovedaError):
     """A file of this machine cannot be read or written."""
 
 
-class Upload:
+class UploadBody:
     """A body for one request: at most `length` bytes of `source`, and the count of what was read."""
 
     def __init__(self, source: io.RawIOBase, name: str, length: int | None, advance: Advance) -> None:
@@ -61,7 +61,7 @@ def sha256_of(source: io.RawIOBase) -> str:
 
 def same_length(name: str, count: int, told: int) -> None:
     if count != told:
-        raise WrongBytes(f"{name}: {count} bytes were transferred, the API tells of {told}")
+        raise TransferMismatch(f"{name}: {count} bytes were transferred, the API tells of {told}")
 
 
 def repr_digest(header: str) -> bytes | None:

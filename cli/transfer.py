@@ -27,14 +27,14 @@ from cli.address import OBJECT, Address, parse
 from cli.backoff import PASSING
 from cli.command import ClientCommand
 from cli.download import Download
-from cli.http import Client, Cut, Refused, Unreachable, connect
+from cli.http import AnswerCut, Client, Refused, Unreachable, connect
 from cli.output import columns, document, size
-from cli.part import Part, Stream
+from cli.part import PartFile, Stream
 from cli.progress import Bars, bars
 from cli.resumable import ResumableUpload, Tell
-from cli.source import Source
-from cli.streams import LocalFile, Upload, sha256_of
-from cli.unfinished import Unfinished
+from cli.source import SourceFile
+from cli.streams import LocalFile, UploadBody, sha256_of
+from cli.unfinished import UploadRecord
 from common.errors import NotAllowed
 from common.objects import SPANISH_BUCKET
 
@@ -162,13 +162,13 @@ def _put(client: Client, item: Item, headers: dict[str, str], progress: Bars, te
     with ExitStack() as stack:
         source, length = _open(item.file, stack)
         if length is not None and length > resumable.LARGE:
-            file = Source(source, item.file)
-            noted = stack.enter_context(closing(Unfinished(client.url, str(item.address), item.file)))
+            file = SourceFile(source, item.file)
+            noted = stack.enter_context(closing(UploadRecord(client.url, str(item.address), item.file)))
             return ResumableUpload(client, item.address, file, headers, noted, progress, tell).run()
         if length is not None:
             headers["Content-Length"] = str(length)
             headers["Repr-Digest"] = sha256_of(source)
-        body = Upload(source, item.file, length, progress.start(str(item.address), length))
+        body = UploadBody(source, item.file, length, progress.start(str(item.address), length))
         answer = client.send("PUT", item.address.path(), headers=headers, body=body)
         stored = client.parsed(answer)
         body.check(int(stored["size"]))
@@ -228,13 +228,13 @@ def get(source: Address, target: str | None, as_json: bool) -> None:
 
 
 def _into_file(client: Client, source: Address, path: Path, progress: Bars) -> tuple[str | None, int]:
-    part = Part(path)
+    part = PartFile(path)
     try:
         Download(client, source, part, progress).run()
         done = part.etag, part.count
         part.finish()
         return done
-    except (Cut, Unreachable) as error:
+    except (AnswerCut, Unreachable) as error:
         if not part.keep():
             raise
         raise type(error)(f"{error.detail}; {size(part.count)} are kept, the same command goes on from there") from None

@@ -11,7 +11,7 @@ from urllib3.response import BaseHTTPResponse
 
 from cli.address import Address
 from cli.http import Client, Foreign
-from cli.streams import Upload
+from cli.streams import UploadBody
 
 UPLOAD = re.compile(r"/v1/uploads/[A-Za-z0-9-]{1,64}")
 GONE = (404, 410)
@@ -21,7 +21,7 @@ _VERSION = {"Tus-Resumable": "1.0.0"}
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class UploadState:
     """What the store has: so many bytes, and with all of them the object of this ETag."""
 
     offset: int
@@ -48,10 +48,10 @@ class Tus:
             raise self._foreign("no address of the upload")
         return found[0]
 
-    def look(self, upload: str) -> Standing:
-        return self._standing(self._client.send("HEAD", upload, headers=_VERSION))
+    def look(self, upload: str) -> UploadState:
+        return self._state(self._client.send("HEAD", upload, headers=_VERSION))
 
-    def append(self, upload: str, offset: int, length: int, checksum: str, body: Upload) -> Standing:
+    def append(self, upload: str, offset: int, length: int, checksum: str, body: UploadBody) -> UploadState:
         """Send these bytes; none of them counts if this raises, and any may if the answer was lost."""
         headers = {
             **_VERSION,
@@ -60,7 +60,7 @@ class Tus:
             "Upload-Offset": str(offset),
             "Upload-Checksum": checksum,
         }
-        now = self._standing(self._client.send("PATCH", upload, headers=headers, body=body))
+        now = self._state(self._client.send("PATCH", upload, headers=headers, body=body))
         if now.offset != offset + length:
             raise self._foreign("it took another number of bytes than it was sent")
         return now
@@ -68,12 +68,12 @@ class Tus:
     def end(self, upload: str) -> None:
         self._finish(self._client.send("DELETE", upload, headers=_VERSION))
 
-    def _standing(self, answer: BaseHTTPResponse) -> Standing:
+    def _state(self, answer: BaseHTTPResponse) -> UploadState:
         self._finish(answer)
         offset, etag = answer.headers.get("Upload-Offset", ""), answer.headers.get("ETag")
         if not (offset.isascii() and offset.isdigit()) or (int(offset) < self._length) != (etag is None):
             raise self._foreign("no offset of the upload, or with all bytes no version of the object")
-        return Standing(int(offset), etag)
+        return UploadState(int(offset), etag)
 
     def _finish(self, answer: BaseHTTPResponse) -> None:
         for _ in self._client.chunks(answer):

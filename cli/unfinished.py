@@ -31,7 +31,7 @@ def folder() -> Path | None:
     return None
 
 
-class Unfinished:
+class UploadRecord:
     """The record of one upload, locked until `close`. `upload`: its address; `terms`: of which bytes, and stored how.
 
     `lasting`: whether the record outlives this process.

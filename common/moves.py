@@ -35,7 +35,7 @@ class BlobCopies:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class Relocation:
     """Changes to the rows of one blob, decided on exactly the rows of `copies`.
 
     add: nodes that get a `missing` row (None: a row without a node). doom: ids of rows whose copies must go from their

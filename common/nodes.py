@@ -75,7 +75,7 @@ class _View:
     readable: frozenset[str]
 
 
-class Nodes:
+class WatchedNodes:
     """See the module. Safe across threads, not across forks: `start` it in the process that uses it."""
 
     def __init__(

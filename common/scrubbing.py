@@ -82,7 +82,7 @@ class ScopePage:
     last: tuple[str, str, int] | None
 
 
-class Standing(StrEnum):
+class NameStanding(StrEnum):
     """What the catalogue says about a name that lies on a node.
 
     known: a row wants it here. orphan: no version has that blob, or only a tombstone does. stray: a version has it, but

@@ -1,4 +1,4 @@
-"""Work as values: claims of copy rows and how they end, jobs, and what an operator sees of both.
+"""Work as values: claims of copy rows, their outcomes, jobs, and what an operator sees of both.
 
 Pure, like `common.objects`. Times are seconds since the epoch, UTC (float).
 """
@@ -69,7 +69,7 @@ class Locked:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class Outcome:
     """How work on a claimed row ended. The catalogue applies it only while the row still has `fence`.
 
     state: the new state, or None for `row deleted` (a doomed copy its node confirmed gone). verified: the bytes were
@@ -93,8 +93,9 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """What ends changed: the copies whose fence still held, and the age in seconds of each version that became whole.
+class OutcomeEffect:
+    """What these outcomes changed: the copies whose fence still held, and the age in seconds of each version that
+    became whole.
 
     A version becomes whole once, when the last of its copies is there for the first time; what is repaired or moved
     later is not counted, nor are versions of more than a thousand blobs.

@@ -1,10 +1,10 @@
-"""Claimed copies, from the claim to the end: what every action on copies shares.
+"""Claimed copies, from the claim to the outcome: what every action on copies shares.
 
 1. `take` claims the due rows of some blobs on the nodes that take this work now; their leases are renewed from here on.
 2. The action calls nodes with `deadline`, which ends before the lease does.
 3. Exactly one of `stored`, `gone`, `failed`, `absent`, `parked`, `released` ends a row; `abandon` leaves the rest to
    the sweep.
-4. `settle` returns when the ends are written.
+4. `flush` returns when the outcomes are written.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from prometheus_client import Counter
 from common.blobstore.base import Deadline, background
 from common.catalogue.base import Catalogue
 from common.errors import BlobStoreError, NodeBusy
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.objects import CopyState
 from common.settings import Settings
-from common.work import Claim, CopyAction, End, Locked
-from workers.ends import EndWriter
+from common.work import Claim, CopyAction, Locked, Outcome
+from workers.ends import OutcomeWriter
 from workers.leases import HeldLeases
 from workers.retry import LIMITS, LOCKED, MISSING, NO_GOOD_COPY, NODE, WRONG, after_failure, delay
 from workers.targets import taking
 
 LOG = structlog.get_logger(__name__)
-ENDS = Counter("boveda_copies_ended_total", "Ends of work on claimed copies", ["result"])
+OUTCOMES = Counter("boveda_copies_ended_total", "Ends of work on claimed copies", ["result"])
 PARK_SECONDS = 5.0
 BUSY_SECONDS = 1.0
 
@@ -39,11 +39,13 @@ class LeaseOver(Exception):
 
 
 class Claims:
-    def __init__(self, catalogue: Catalogue, nodes: Nodes, held: HeldLeases, ends: EndWriter, settings: Settings):
+    def __init__(
+        self, catalogue: Catalogue, nodes: WatchedNodes, held: HeldLeases, outcomes: OutcomeWriter, settings: Settings
+    ):
         self._catalogue = catalogue
         self._nodes = nodes
         self._held = held
-        self._ends = ends
+        self._outcomes = outcomes
         self._base = settings.backoff_base
 
     def take(self, action: CopyAction, blob_ids: Sequence[str]) -> Sequence[Claim]:
@@ -63,18 +65,18 @@ class Claims:
             raise LeaseOver
         return Deadline(min(left, background(claim.blob.cipher_length).remaining()))
 
-    # -- ends
+    # -- outcomes
 
     def stored(
         self, claim: Claim, verified: bool = False, alias: str | None = None, locked: Locked | None = None
     ) -> None:
         """`locked`: the name that was given up for the one with this `alias`."""
-        end = End(claim.copy_id, claim.fence, CopyState.STORED, verified=verified, locked=locked, alias=alias)
+        end = Outcome(claim.copy_id, claim.fence, CopyState.STORED, verified=verified, locked=locked, alias=alias)
         self._end(claim, end)
 
     def gone(self, claim: Claim, locked: Locked | None = None) -> None:
         """A doomed copy its node confirmed gone, or whose name was given up."""
-        self._end(claim, End(claim.copy_id, claim.fence, None, locked=locked))
+        self._end(claim, Outcome(claim.copy_id, claim.fence, None, locked=locked))
 
     def failed(self, claim: Claim, kind: str, detail: str, state: CopyState | None = None) -> None:
         decision = after_failure(claim.failures, kind, self._base, random.random())  # noqa: S311 - jitter
@@ -82,7 +84,7 @@ class Claims:
             LOG.error("copy_dead", blob=claim.blob.id, node=claim.node_id, kind=kind, detail=detail)
         self._end(
             claim,
-            End(
+            Outcome(
                 claim.copy_id,
                 claim.fence,
                 state or claim.state,
@@ -117,7 +119,7 @@ class Claims:
         """A suspect copy is not there, and cannot be made now: from here on it is a missing one."""
         self._end(
             claim,
-            End(
+            Outcome(
                 claim.copy_id,
                 claim.fence,
                 CopyState.MISSING,
@@ -134,7 +136,7 @@ class Claims:
         due = self._catalogue.now() + wait * (1 + random.random())  # noqa: S311 - jitter
         self._end(
             claim,
-            End(
+            Outcome(
                 claim.copy_id,
                 claim.fence,
                 claim.state,
@@ -149,22 +151,22 @@ class Claims:
         """Put back without an attempt, for some seconds."""
         delay = min(seconds, 8 * self._base) * (1 + random.random())  # noqa: S311 - jitter
         due = self._catalogue.now() + delay
-        self._end(claim, End(claim.copy_id, claim.fence, claim.state, next_attempt_at=due, released=True))
+        self._end(claim, Outcome(claim.copy_id, claim.fence, claim.state, next_attempt_at=due, released=True))
 
     def abandon(self, claims: Iterable[Claim]) -> None:
         """Leave what was not ended to the sweep: their leases are no longer renewed. Ended ones are not touched."""
         self._held.drop(claims)
 
-    def settle(self) -> None:
-        self._ends.settle()
+    def flush(self) -> None:
+        self._outcomes.flush()
 
-    def _end(self, claim: Claim, end: End) -> None:
+    def _end(self, claim: Claim, end: Outcome) -> None:
         self._held.drop([claim])
-        ENDS.labels(_result(end)).inc()
-        self._ends.add(end)
+        OUTCOMES.labels(_result(end)).inc()
+        self._outcomes.add(end)
 
 
-def _result(end: End) -> str:
+def _result(end: Outcome) -> str:
     if end.released:
         return "released"
     return end.kind or (end.state.value if end.state is not None else "deleted")

@@ -8,7 +8,7 @@ DELETE of the one object are answered with 500 for ever, and it is in no listing
    node fails at that too, it is the node's trouble, and an ordinary failure.
 3. The copy is put under the row's name once more. If that works now, it lies there, and the other one is removed.
 4. Who ends the row writes the alias and the record of the name that was given up in one transaction. A crash before it
-   leaves a name that no row refers to, which reclaim removes (`Standing.LEFTOVER`).
+   leaves a name that no row refers to, which reclaim removes (`NameStanding.LEFTOVER`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import structlog
 
 from common.blobstore.base import BlobStore, Bytes
 from common.errors import BlobStoreError, NodeError, NodeReadOnly
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.objects import blob_name, new_alias
 from common.work import Claim, Locked
 from workers.claims import Claims
@@ -39,7 +39,7 @@ class Written:
 class CopyWriter:
     """Safe across threads."""
 
-    def __init__(self, claims: Claims, nodes: Nodes) -> None:
+    def __init__(self, claims: Claims, nodes: WatchedNodes) -> None:
         self._claims = claims
         self._nodes = nodes
 

@@ -11,20 +11,20 @@ from contextlib import suppress
 
 from common.blobstore.base import Deadline
 from common.errors import BlobStoreError
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.work import Claim, CopyAction
 from workers.claims import Claims, LeaseOver
-from workers.share import NodeShare
+from workers.share import NodeSlots
 
 
 class Delete:
-    def __init__(self, claims: Claims, nodes: Nodes, share: NodeShare) -> None:
+    def __init__(self, claims: Claims, nodes: WatchedNodes, slots: NodeSlots) -> None:
         self._claims = claims
         self._nodes = nodes
-        self._share = share
+        self._slots = slots
 
     def __call__(self, blob_ids: Sequence[str]) -> int:
-        """How many rows were claimed, whatever their ends."""
+        """How many rows were claimed, whatever their outcomes."""
         claimed = self._claims.take(CopyAction.DELETE, blob_ids)
         if not claimed:
             return 0
@@ -36,14 +36,14 @@ class Delete:
                 self._on_node(node_id, claims)
         finally:
             self._claims.abandon(claimed)
-        self._claims.settle()
+        self._claims.flush()
         return len(claimed)
 
     def _on_node(self, node_id: str, claims: Sequence[Claim]) -> None:
         failed: Mapping[str, str] = {}
         names: dict[str, Claim] = {}
         try:
-            with self._share.slot(node_id):
+            with self._slots.slot(node_id):
                 held = self._held(claims)
                 names = {claim.name: claim for claim, _ in held}
                 if held:

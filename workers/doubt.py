@@ -1,7 +1,7 @@
 """Look at blobs that a reader could not read from a node which answered: is it the copy, or the node?
 
 1. Read the rows of these blobs.
-2. Look at each stored copy that can be read now (`looks` tells the two apart).
+2. Look at each stored copy that can be read now (`check` tells the two apart).
 3. What is absent or wrong is suspect from here on, and is repaired at once.
 
 A message may be lost or come twice: the next reader doubts again, and the scrub needs no message.
@@ -16,7 +16,7 @@ import structlog
 from common.catalogue.base import Catalogue
 from common.moves import BlobCopies
 from common.objects import CopyState
-from workers.looks import BAD, Looks
+from workers.looks import BAD, CopyCheck
 
 LOG = structlog.get_logger(__name__)
 
@@ -24,9 +24,9 @@ LOG = structlog.get_logger(__name__)
 class Doubt:
     """`verify`: what repairs suspect copies, given blob ids."""
 
-    def __init__(self, catalogue: Catalogue, looks: Looks, verify: Callable[[Sequence[str]], int]) -> None:
+    def __init__(self, catalogue: Catalogue, check_copy: CopyCheck, verify: Callable[[Sequence[str]], int]) -> None:
         self._catalogue = catalogue
-        self._looks = looks
+        self._check_copy = check_copy
         self._verify = verify
 
     def __call__(self, blob_ids: Sequence[str]) -> None:
@@ -40,7 +40,7 @@ class Doubt:
         for row in copies.rows:
             if row.node_id is None or row.state is not CopyState.STORED:
                 continue
-            finding = self._looks(row.node_id, copies.blob, row.alias)
+            finding = self._check_copy(row.node_id, copies.blob, row.alias)
             if finding.kind in BAD and self._catalogue.copies.suspect(copies.blob.id, row.node_id, finding.detail):
                 LOG.warning("doubt_confirmed", blob=copies.blob.id, node=row.node_id, detail=finding.detail)
                 found = True

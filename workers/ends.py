@@ -1,4 +1,4 @@
-"""Ends of work on copies, written together: a transaction for what a few milliseconds bring, not for each copy."""
+"""Outcomes of work on copies, written together: a transaction for what a few milliseconds bring, not for each copy."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from prometheus_client import Histogram
 
 from common.errors import CatalogueUnavailable
 from common.objects import CopyState
-from common.work import End, Ended
+from common.work import Outcome, OutcomeEffect
 
-Write = Callable[[Sequence[End]], object]
+Write = Callable[[Sequence[Outcome]], object]
 LOG = structlog.get_logger(__name__)
 
 GATHER_SECONDS: Final = 0.02
@@ -33,16 +33,16 @@ WHOLE: Final = Histogram(
 )
 
 
-def observed(end: Callable[[Sequence[End]], Ended], made: Callable[[], object]) -> Write:
+def observed(end: Callable[[Sequence[Outcome]], OutcomeEffect], made: Callable[[], object]) -> Write:
     """The catalogue's `copies.end`, with what became whole by it counted. `made`, now and then: copies become good."""
     told_at = -TELL_SECONDS
 
-    def write(ends: Sequence[End]) -> Ended:
+    def write(outcomes: Sequence[Outcome]) -> OutcomeEffect:
         nonlocal told_at
-        ended = end(ends)
+        ended = end(outcomes)
         for age in ended.whole_after:
             WHOLE.observe(age)
-        good = any(each.state is CopyState.STORED and each.copy_id in ended.copy_ids for each in ends)
+        good = any(each.state is CopyState.STORED and each.copy_id in ended.copy_ids for each in outcomes)
         if good and time.monotonic() - told_at >= TELL_SECONDS:
             with suppress(CatalogueUnavailable):  # what was written stays written; the next one tells
                 made()
@@ -52,8 +52,8 @@ def observed(end: Callable[[Sequence[End]], Ended], made: Callable[[], object]) 
     return write
 
 
-class EndWriter:
-    """Writes each end within 20 ms of `add`, sooner when somebody waits in `settle`. Safe across threads."""
+class OutcomeWriter:
+    """Writes each outcome within 20 ms of `add`, sooner when somebody waits in `flush`. Safe across threads."""
 
     def __init__(self, write: Write, gather: float = GATHER_SECONDS, keep: float = KEEP_SECONDS) -> None:
         """`write`: the catalogue's `copies.end`."""
@@ -61,16 +61,16 @@ class EndWriter:
         self._gather = gather
         self._keep = keep
         self._changed = Condition()
-        self._waiting: list[tuple[float, End]] = []
+        self._waiting: list[tuple[float, Outcome]] = []
         self._added = 0
         self._written = 0
-        self._settling = 0
+        self._flushing = 0
         self._stopping = False
         self._thread: Thread | None = None
 
     def start(self) -> None:
         if self._thread is None:
-            self._thread = Thread(target=self._run, name="ends", daemon=True)
+            self._thread = Thread(target=self._run, name="outcomes", daemon=True)
             self._thread.start()
 
     def stop(self, seconds: float = 5.0) -> None:
@@ -80,20 +80,20 @@ class EndWriter:
         if self._thread is not None:
             self._thread.join(seconds)
 
-    def add(self, end: End) -> None:
+    def add(self, end: Outcome) -> None:
         with self._changed:
             self._waiting.append((time.monotonic(), end))
             self._added += 1
             self._changed.notify_all()
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Return when everything added before is written (or given up, see KEEP_SECONDS)."""
         with self._changed:
             upto = self._added
-            self._settling += 1
+            self._flushing += 1
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._written >= upto or self._stopping, self._keep + 5)
-            self._settling -= 1
+            self._flushing -= 1
 
     # -- the thread
 
@@ -103,22 +103,22 @@ class EndWriter:
                 self._changed.wait_for(lambda: self._waiting or self._stopping)
                 if not self._waiting:
                     return
-                if not self._settling:
-                    self._changed.wait_for(lambda: self._settling or self._stopping, self._gather)
+                if not self._flushing:
+                    self._changed.wait_for(lambda: self._flushing or self._stopping, self._gather)
                 page = self._waiting[:_PAGE]
             if self._write([end for _, end in page]) or time.monotonic() - page[-1][0] > self._keep or self._stopping:
                 self._done(len(page))
             else:
                 time.sleep(PAUSE_SECONDS)
 
-    def _write(self, ends: list[End]) -> bool:
+    def _write(self, outcomes: list[Outcome]) -> bool:
         try:
-            self._apply(ends)
+            self._apply(outcomes)
         except CatalogueUnavailable as error:
-            LOG.warning("ends_not_written", detail=error.detail, count=len(ends))
+            LOG.warning("ends_not_written", detail=error.detail, count=len(outcomes))
             return False
         except Exception:  # the edge of a thread that has to live as long as the process
-            LOG.exception("ends_unexpected", count=len(ends))
+            LOG.exception("ends_unexpected", count=len(outcomes))
         return True
 
     def _done(self, count: int) -> None:

@@ -11,7 +11,7 @@ from common.work import Job, JobKind, JobState, job_lease
 from workers.leases import HeldLeases
 
 
-class Turn:
+class JobTurn:
     """A worker's turn at a job. Called, it says whether to go on. What it writes is written only while the job's lease
     is still this turn's: a worker that was overtaken overwrites nothing of the one that goes on."""
 
@@ -48,7 +48,7 @@ class Turn:
 
 
 class RunsJob(Protocol):
-    def __call__(self, job: Job, going: Turn) -> None:
+    def __call__(self, job: Job, going: JobTurn) -> None:
         """Run or resume the job until it ends or `going` says False; the last checkpoint is kept."""
 
 
@@ -73,13 +73,13 @@ class RunJob:
             job = self._catalogue.jobs.start(job_id)
             if job is not None:
                 holder = self._held.holder(name)
-                self._run(job, Turn(self._catalogue, job_id, holder, lambda: self._going() and self._held.has(name)))
+                self._run(job, JobTurn(self._catalogue, job_id, holder, lambda: self._going() and self._held.has(name)))
         except NoSuchJob:
             return
         finally:
             self._held.give(name)
 
-    def _run(self, job: Job, turn: Turn) -> None:
+    def _run(self, job: Job, turn: JobTurn) -> None:
         try:
             if job.kind not in self._kinds:
                 raise BovedaError(f"jobs of kind {job.kind.value} do not run in workers")
@@ -92,5 +92,5 @@ class RunJob:
             self._fail(job.id, turn, "an unexpected error; see the log")
             raise
 
-    def _fail(self, job_id: str, turn: Turn, why: str) -> None:
+    def _fail(self, job_id: str, turn: JobTurn, why: str) -> None:
         turn.finish(self._catalogue.jobs.get(job_id).report, why)

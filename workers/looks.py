@@ -21,9 +21,9 @@ from blake3 import blake3
 
 from common.blobstore.base import BlobReader, BlobStore, Deadline, background
 from common.errors import BlobMissing, BlobStoreError, IntegrityError, NodeError, NodeTimeout
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.objects import MIB, Blob, blob_name
-from workers.share import NodeShare
+from workers.share import NodeSlots
 
 PIECE_BYTES: Final = 256 * 1024
 PATIENT_SECONDS: Final = 20.0  # SeaweedFS 4.48 tries for 13.2 s at a chunk that does not have its checksum
@@ -58,12 +58,12 @@ class Finding:
     detail: str = ""
 
 
-class Looks:
+class CopyCheck:
     """Safe across threads."""
 
-    def __init__(self, nodes: Nodes, share: NodeShare) -> None:
+    def __init__(self, nodes: WatchedNodes, slots: NodeSlots) -> None:
         self._nodes = nodes
-        self._share = share
+        self._slots = slots
 
     def __call__(self, node_id: str, blob: Blob, alias: str | None) -> Finding:
         """The copy as a finding, whatever it is."""
@@ -95,7 +95,7 @@ class Looks:
         self._look(node_id, blob, lambda store, until: _read_through(store, blob, alias, until), deadline)
 
     def _look(self, node_id: str, blob: Blob, read: Callable[[BlobStore, Deadline], None], deadline: Deadline) -> None:
-        with self._share.slot(node_id):
+        with self._slots.slot(node_id):
             try:
                 read(self._nodes.store(node_id), deadline)
             except NodeError as error:

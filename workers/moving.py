@@ -9,7 +9,7 @@ Decisions are `policy.plan`'s; this goes through the blobs they may concern, a b
 3. **Survey**: all blobs with more or fewer rows than wanted, whoever left them so. Seldom: its cursor is lost with the
    process, and nothing else depends on it.
 
-What is planned is applied here; blobs whose keepers must be read first go to the queue (see `settle`).
+What is planned is applied here; blobs whose keepers must be read first go to the queue (see `drop_surplus`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final
 
 from common.catalogue.base import Catalogue
 from common.jobs.base import QUEUE_LIMIT, QUEUE_OF, JobQueue, TaskName
-from common.moves import BlobCopies, Move
+from common.moves import BlobCopies, Relocation
 from common.objects import Node, NodeMode
 from common.settings import Settings
 from workers.batches import batches
@@ -32,18 +32,18 @@ APPLY_MOVES: Final = 100
 PAUSE_SECONDS: Final = 30.0
 DRAIN_PAUSE_SECONDS: Final = 2.0
 SURVEY_PAUSE_SECONDS: Final = 600.0
-SETTLE_AGAIN_SECONDS: Final = 30.0
+SEND_AGAIN_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PageNeeds:
     """What a page needed. acted: something was changed or sent. waiting: something is not finished yet."""
 
     acted: bool = False
     waiting: bool = False
 
-    def __or__(self, other: Found) -> Found:
-        return Found(self.acted or other.acted, self.waiting or other.waiting)
+    def __or__(self, other: PageNeeds) -> PageNeeds:
+        return PageNeeds(self.acted or other.acted, self.waiting or other.waiting)
 
 
 @dataclass(slots=True)
@@ -54,11 +54,11 @@ class _Round:
     needed: bool
     missing: bool = False
     after: int = 0
-    found: Found = Found()
+    found: PageNeeds = PageNeeds()
     resume_at: float = 0.0
 
 
-class Moving:
+class Relocating:
     def __init__(self, catalogue: Catalogue, queue: JobQueue, settings: Settings, in_time: Callable[[], bool]) -> None:
         self._catalogue = catalogue
         self._queue = queue
@@ -67,7 +67,7 @@ class Moving:
         self._rounds: dict[str, _Round] = {}
         self._survey_after = ""
         self._survey_at = 0.0
-        self._settling: dict[str, float] = {}
+        self._sent: dict[str, float] = {}
 
     def __call__(self) -> None:
         scene = Scene.of(self._catalogue.nodes.all(), self._catalogue.now(), self._reprotect_after)
@@ -113,7 +113,7 @@ class Moving:
         if after is not None:
             mine.after = after
             return
-        found, mine.after, mine.found = mine.found, 0, Found()
+        found, mine.after, mine.found = mine.found, 0, PageNeeds()
         if found.acted:
             return
         draining = scene.nodes[node_id].mode is NodeMode.DRAINING
@@ -132,13 +132,13 @@ class Moving:
 
     # -- blobs
 
-    def _act(self, page: Sequence[BlobCopies], scene: Scene) -> Found:
-        found = Found()
-        moves: list[Move] = []
+    def _act(self, page: Sequence[BlobCopies], scene: Scene) -> PageNeeds:
+        found = PageNeeds()
+        moves: list[Relocation] = []
         unproven: list[BlobCopies] = []
         for copies in page:
             decision = plan(copies, scene)
-            found |= Found(waiting=decision.waiting)
+            found |= PageNeeds(waiting=decision.waiting)
             if decision.move:
                 moves.append(decision.move)
             elif decision.unproven:
@@ -147,17 +147,17 @@ class Moving:
             self._catalogue.moves.apply(moves[start : start + APPLY_MOVES])
         if unproven:
             self._send(unproven, scene.now)
-        return found | Found(acted=bool(moves or unproven))
+        return found | PageNeeds(acted=bool(moves or unproven))
 
     def _send(self, unproven: Sequence[BlobCopies], now: float) -> None:
         """Into the queue what was not sent lately, as far as there is room; the rest is found again."""
-        lately = now - SETTLE_AGAIN_SECONDS
-        self._settling = {blob_id: at for blob_id, at in self._settling.items() if at > lately}
-        fresh = [copies.blob for copies in unproven if copies.blob.id not in self._settling]
+        lately = now - SEND_AGAIN_SECONDS
+        self._sent = {blob_id: at for blob_id, at in self._sent.items() if at > lately}
+        fresh = [copies.blob for copies in unproven if copies.blob.id not in self._sent]
         if not fresh:
             return
-        room = QUEUE_LIMIT - self._queue.depths().get(QUEUE_OF[TaskName.SETTLE].value, 0)
+        room = QUEUE_LIMIT - self._queue.depths().get(QUEUE_OF[TaskName.DROP_SURPLUS].value, 0)
         for batch in list(batches([(0, blob.id, blob.cipher_length) for blob in fresh]))[: max(0, room)]:
             ids = [blob_id for _, blob_id, _ in batch]
-            self._queue.publish(TaskName.SETTLE, ids)
-            self._settling.update(dict.fromkeys(ids, now))
+            self._queue.publish(TaskName.DROP_SURPLUS, ids)
+            self._sent.update(dict.fromkeys(ids, now))

@@ -11,7 +11,7 @@ from common.blobstore.health import Identity
 from common.blobstore.watch import read_identity
 from common.catalogue.base import Catalogue
 from common.errors import BovedaError, NoSuchNode
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.objects import BLOBS, BlobName
 
 LIST_SECONDS: Final = 30.0
@@ -33,10 +33,10 @@ class Names:
     last: str
 
 
-class Listing:
+class NodeListing:
     """Reads a node's names. Every call raises what the node raises."""
 
-    def __init__(self, catalogue: Catalogue, nodes: Nodes, grace: float) -> None:
+    def __init__(self, catalogue: Catalogue, nodes: WatchedNodes, grace: float) -> None:
         self._catalogue = catalogue
         self._nodes = nodes
         self._grace = grace

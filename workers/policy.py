@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from common.moves import BlobCopies, CopyRow, Move
+from common.moves import BlobCopies, CopyRow, Relocation
 from common.objects import CopyState, Node, NodeHealth, NodeMode
 from common.placement import Candidate, order
 
@@ -91,7 +91,7 @@ class Plan:
     """move: what to change now. unproven: keepers to be read whole before surplus goes. waiting: neither, but the
     blob is not yet where it should be: copies are being made, or a keeper's node is not up."""
 
-    move: Move | None = None
+    move: Relocation | None = None
     unproven: Sequence[CopyRow] = ()
     waiting: bool = False
 
@@ -114,7 +114,7 @@ def plan(copies: BlobCopies, scene: Scene, rebalance: bool = False) -> Plan:
     delete = _lost(scene, placed, counted) + nowhere[: max(0, -lacking)]
     short = copies.wanted - (len(rows) + len(add) - len(doom) - len(delete))
     add += [None] * max(0, short)
-    move = Move(copies, add, doom, delete, _modes(scene, placed))
+    move = Relocation(copies, add, doom, delete, _modes(scene, placed))
     if move:
         return Plan(move)
     return _surplus(copies, scene, placed, counted)
@@ -181,7 +181,7 @@ def _surplus(copies: BlobCopies, scene: Scene, placed: Sequence[CopyRow], counte
     unproven = [row for row in keepers if row.verified_at is None or row.verified_at <= complete]
     if unproven:
         return Plan(unproven=unproven)
-    return Plan(Move(copies, doom=[row.id for row in surplus], modes=_modes(scene, placed)))
+    return Plan(Relocation(copies, doom=[row.id for row in surplus], modes=_modes(scene, placed)))
 
 
 def _modes(scene: Scene, placed: Iterable[CopyRow]) -> Mapping[str, NodeMode]:

@@ -1,4 +1,4 @@
-"""The one Worker of a process: built at the first use, after the pool has started and never before a fork."""
+"""The use cases of a process: built once, at the first use, after the pool has started and never before a fork."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from common import telemetry
 from common.settings import load
 
 if TYPE_CHECKING:
-    from workers.wiring import Worker
+    from workers.wiring import UseCases
 
 DEFAULT_THREADS: Final = 8
 
@@ -20,9 +20,9 @@ class Process:
     def __init__(self) -> None:
         self.threads = DEFAULT_THREADS
         self._lock = Lock()
-        self._worker: Worker | None = None
+        self._worker: UseCases | None = None
 
-    def worker(self) -> Worker:
+    def worker(self) -> UseCases:
         with self._lock:
             if self._worker is None:
                 # Beat and Flower load the tasks' names too, and need neither database nor nodes.

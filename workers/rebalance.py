@@ -2,8 +2,8 @@
 
 For each page of blobs, in order of (bucket, key, number):
 
-1. Make the copies and settle the blobs that are on the way, here, with the code the workers use, until few are left.
-   What another worker holds, or a node does not take now, is waited for, but not for long.
+1. Make the copies and drop the surplus of the blobs that are on the way, here, with the code the workers use, until few
+   are left. What another worker holds, or a node does not take now, is waited for, but not for long.
 2. With too many left, or while the brake holds, the job is left here; the sweep publishes it again.
 3. Plan the page's blobs, with a rebalance's wishes; the rows that are to be added are.
 4. Checkpoint: cursor, report, and the blobs that are on the way.
@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from common.catalogue.base import Catalogue
-from common.moves import BlobCopies, Move
-from common.nodes import Nodes
+from common.moves import BlobCopies, Relocation
+from common.nodes import WatchedNodes
 from common.objects import CopyState
 from common.settings import Settings
 from common.work import Job
-from workers.jobs import Turn
+from workers.jobs import JobTurn
 from workers.policy import Plan, Scene, plan, unplaced
 from workers.scope import Position, Range, position
 
@@ -36,7 +36,7 @@ POLL_SECONDS: Final = 0.25
 
 
 @dataclass
-class Report:
+class RebalanceReport:
     """Counts of blobs. moved: they lie where they belong (in a dry run: they would be moved). waiting: on the way.
     unplaced: no node can take all of their copies."""
 
@@ -53,7 +53,7 @@ class _Run:
     job: Job
     scope: Range
     after: Position | None
-    report: Report
+    report: RebalanceReport
     waiting: dict[str, int] = field(default_factory=dict)
     bytes: int = 0
 
@@ -67,17 +67,17 @@ class Rebalance:
     def __init__(
         self,
         catalogue: Catalogue,
-        nodes: Nodes,
+        nodes: WatchedNodes,
         actions: Sequence[Callable[[Sequence[str]], int]],
         settings: Settings,
     ) -> None:
-        """`actions`: what finishes a move, given blob ids: replicate, then settle."""
+        """`actions`: what finishes a move, given blob ids: replicate, then drop what is surplus."""
         self._catalogue = catalogue
         self._nodes = nodes
         self._actions = actions
         self._reprotect_after = settings.reprotect_after
 
-    def __call__(self, job: Job, going: Turn) -> None:
+    def __call__(self, job: Job, going: JobTurn) -> None:
         """Run or resume until it ends, is cancelled, or this turn must leave it."""
         run = self._resumed(job)
         total = job.total or run.scope.count(self._catalogue)
@@ -97,14 +97,14 @@ class Rebalance:
             if not self._checkpoint(run, going, total):
                 return
 
-    def _checkpoint(self, run: _Run, going: Turn, total: int) -> bool:
+    def _checkpoint(self, run: _Run, going: JobTurn, total: int) -> bool:
         run.report.waiting = len(run.waiting)
         cursor = {"after": list(run.after) if run.after else None, "waiting": run.waiting}
         done = run.report.examined
         return going.progress(done, max(total, done), run.bytes, asdict(run.report), cursor)
 
     def _resumed(self, job: Job) -> _Run:
-        report = Report(**job.report) if job.report else Report()  # type: ignore[arg-type]
+        report = RebalanceReport(**job.report) if job.report else RebalanceReport()  # type: ignore[arg-type]
         run = _Run(job, Range.of(job, self._catalogue, self._nodes), position(job.cursor), report, bytes=job.bytes)
         waiting = (job.cursor or {}).get("waiting")
         if isinstance(waiting, dict):
@@ -123,7 +123,7 @@ class Rebalance:
 
     def _examine(self, run: _Run, page: Sequence[BlobCopies | None]) -> None:
         scene = self._scene()
-        moves: list[Move] = []
+        moves: list[Relocation] = []
         for copies in page:
             run.report.examined += 1
             decision = plan(copies, scene, rebalance=True) if copies else Plan()
@@ -142,7 +142,7 @@ class Rebalance:
                 run.waiting[move.copies.blob.id] = len(move.add)
                 run.bytes += len(move.add) * move.copies.blob.cipher_length
 
-    def _converge(self, run: _Run, going: Turn, outstanding: int) -> None:
+    def _converge(self, run: _Run, going: JobTurn, outstanding: int) -> None:
         """Until no more than so many rows are outstanding, for a bounded time."""
         until = time.monotonic() + CONVERGE_SECONDS
         while run.outstanding > outstanding and going():

@@ -32,11 +32,11 @@ from prometheus_client import Counter
 from common.blobstore.base import Deadline
 from common.catalogue.base import Catalogue
 from common.errors import BlobStoreError, BovedaError
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.objects import QUARANTINE, BlobName, Node, NodeMode, quarantined_at
-from common.scrubbing import Reclaimed, Standing
+from common.scrubbing import NameStanding, Reclaimed
 from workers.leases import HeldLeases
-from workers.names import LIST_SECONDS, IdentityMismatch, Listing
+from workers.names import LIST_SECONDS, IdentityMismatch, NodeListing
 
 LOG = structlog.get_logger(__name__)
 RECLAIMED = Counter("boveda_reclaimed", "Names removed from nodes because nothing refers to them", ["node", "what"])
@@ -87,7 +87,7 @@ def reclaimed_from(node: Node) -> bool:
 
 
 class ReclaimNode:
-    def __init__(self, catalogue: Catalogue, nodes: Nodes, listing: Listing, held: HeldLeases) -> None:
+    def __init__(self, catalogue: Catalogue, nodes: WatchedNodes, listing: NodeListing, held: HeldLeases) -> None:
         self._catalogue = catalogue
         self._nodes = nodes
         self._listing = listing
@@ -173,14 +173,14 @@ class ReclaimNode:
             if not going() or len(found.orphans) > MOST:
                 break
             standings = self._catalogue.orphans.sort(node_id, names.old)
-            orphans = [name for name, standing in standings.items() if standing is Standing.ORPHAN]
+            orphans = [name for name, standing in standings.items() if standing is NameStanding.ORPHAN]
             found.orphans += orphans
-            found.strays += [name for name, standing in standings.items() if standing is Standing.STRAY]
-            found.leftovers += [name for name, standing in standings.items() if standing is Standing.LEFTOVER]
+            found.strays += [name for name, standing in standings.items() if standing is NameStanding.STRAY]
+            found.leftovers += [name for name, standing in standings.items() if standing is NameStanding.LEFTOVER]
             count += names.count
             tally.names += names.count
             tally.orphans += len(orphans)
-            tally.kept += sum(1 for standing in standings.values() if standing is Standing.KEPT)
+            tally.kept += sum(1 for standing in standings.values() if standing is NameStanding.KEPT)
             tally.young += names.young
             tally.unknown += names.unknown
         return count
@@ -209,7 +209,7 @@ class ReclaimNode:
                 return
             self._listing.check(node_id)
             standings = self._catalogue.orphans.sort(node_id, names[start : start + BATCH])
-            still = [str(name) for name, standing in standings.items() if standing is Standing.LEFTOVER]
+            still = [str(name) for name, standing in standings.items() if standing is NameStanding.LEFTOVER]
             tally.leftovers += len(self._delete(node_id, still, "leftover", tally))
             self._listing.check(node_id)
 

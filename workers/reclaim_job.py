@@ -12,20 +12,20 @@ from dataclasses import asdict
 from typing import Any
 
 from common.errors import BlobStoreError, NotAllowed
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.objects import Node
 from common.work import Job
-from workers.jobs import Turn
+from workers.jobs import JobTurn
 from workers.names import IdentityMismatch
 from workers.reclaim import ReclaimNode, Stopped, Tally
 
 
 class Reclaim:
-    def __init__(self, nodes: Nodes, reclaim: ReclaimNode) -> None:
+    def __init__(self, nodes: WatchedNodes, reclaim: ReclaimNode) -> None:
         self._nodes = nodes
         self._reclaim = reclaim
 
-    def __call__(self, job: Job, going: Turn) -> None:
+    def __call__(self, job: Job, going: JobTurn) -> None:
         if job.scope.bucket is not None:
             raise NotAllowed("scope.bucket", "reclaim is about nodes: what it removes is in no bucket")
         nodes = [node for node in self._nodes.all().values() if job.scope.node in (None, node.spec.name)]
@@ -45,7 +45,7 @@ class Reclaim:
         stopped = report["stopped"]
         going.finish(report, "; ".join(f"{name}: {why}" for name, why in stopped.items()) if stopped else None)
 
-    def _node(self, node: Node, job: Job, going: Turn, report: dict[str, Any]) -> None:
+    def _node(self, node: Node, job: Job, going: JobTurn, report: dict[str, Any]) -> None:
         tally = Tally()
         try:
             self._reclaim(node.id, tally, job.dry_run, job.force, going.open)

@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from common.catalogue.base import Catalogue
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.objects import Blob, CopyState, StoredBlob
 from common.work import CopyAction, Job
-from workers.jobs import Turn
-from workers.looks import BAD, FINDINGS, GOOD, UNREACHABLE, Looks
+from workers.jobs import JobTurn
+from workers.looks import BAD, FINDINGS, GOOD, UNREACHABLE, CopyCheck
 from workers.scope import Range, position
 from workers.targets import takes
 
@@ -34,7 +34,7 @@ def _zero() -> dict[str, int]:
 
 
 @dataclass
-class Report:
+class RepairReport:
     """Counts of copies. `unplaced`: wanted copies no node can hold yet; `unreachable` stands in before and after."""
 
     before: dict[str, int] = field(default_factory=_zero)
@@ -46,7 +46,7 @@ class Report:
     bytes: int = 0
 
     @classmethod
-    def resumed(cls, stored: Mapping[str, Any]) -> Report:
+    def resumed(cls, stored: Mapping[str, Any]) -> RepairReport:
         return cls(**stored) if stored else cls()
 
 
@@ -54,22 +54,22 @@ class Repair:
     def __init__(
         self,
         catalogue: Catalogue,
-        nodes: Nodes,
-        looks: Looks,
+        nodes: WatchedNodes,
+        check_copy: CopyCheck,
         actions: Sequence[Callable[[Sequence[str]], int]],
         converge: float = CONVERGE_SECONDS,
     ) -> None:
         """`actions`: what makes suspect and missing copies true, given blob ids: verify, then replicate."""
         self._catalogue = catalogue
         self._nodes = nodes
-        self._looks = looks
+        self._check_copy = check_copy
         self._actions = actions
         self._converge = converge
 
-    def __call__(self, job: Job, going: Turn) -> None:
+    def __call__(self, job: Job, going: JobTurn) -> None:
         """Run or resume until it ends, is cancelled, or `going` says that this process must leave it."""
         within = Range.of(job, self._catalogue, self._nodes)
-        report = Report.resumed(job.report)
+        report = RepairReport.resumed(job.report)
         total = job.total or within.count(self._catalogue)
         after = position(job.cursor)
         while going():
@@ -88,11 +88,11 @@ class Repair:
 
     # -- one blob
 
-    def _blob(self, stored: StoredBlob, only: Collection[str], dry_run: bool, report: Report) -> None:
+    def _blob(self, stored: StoredBlob, only: Collection[str], dry_run: bool, report: RepairReport) -> None:
         wanted = list(stored.copies)
         placed = [copy for copy in wanted if copy.node_id in only]
         before = {
-            copy.node_id: self._looks(copy.node_id, stored.blob, copy.alias).kind
+            copy.node_id: self._check_copy(copy.node_id, stored.blob, copy.alias).kind
             for copy in placed
             if copy.node_id is not None
         }
@@ -128,7 +128,7 @@ class Repair:
     def _found(self, blob: Blob, node_ids: Sequence[str]) -> dict[str, str]:
         """Read again where the rows say now: a copy may lie under another name since it was repaired."""
         alias = {row.node_id: row.alias for copies in self._catalogue.moves.of([blob.id]) for row in copies.rows}
-        return {node_id: self._looks(node_id, blob, alias.get(node_id)).kind for node_id in node_ids}
+        return {node_id: self._check_copy(node_id, blob, alias.get(node_id)).kind for node_id in node_ids}
 
     def _workable(self, stored: StoredBlob, due: Collection[str]) -> int:
         """How many of these rows some worker will take now; the others are parked."""

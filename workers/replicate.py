@@ -22,8 +22,8 @@ from common.errors import BlobStoreError, CopiesUnreachable, NodeBusy, ObjectDam
 from common.work import Claim, CopyAction
 from workers.claims import BUSY_SECONDS, Claims, LeaseOver, by_blob
 from workers.copy_writer import CopyWriter
-from workers.looks import GOOD, Looks
-from workers.share import EVERY_NODE, NodeShare, Shares
+from workers.looks import GOOD, CopyCheck
+from workers.share import EVERY_NODE, NodeSlots, WorkerSlots
 from workers.sources import Sources
 
 LOG = structlog.get_logger(__name__)
@@ -33,7 +33,7 @@ PATIENCE_SECONDS: Final = 1.0
 class Held:
     """A blob in memory, for as long as one of its `users` puts it."""
 
-    def __init__(self, data: bytearray, users: int, room: NodeShare) -> None:
+    def __init__(self, data: bytearray, users: int, room: NodeSlots) -> None:
         self.data = data
         self._users = users
         self._room = room
@@ -49,21 +49,27 @@ class Held:
 
 
 class Replicate:
-    """`shares`: of each node in puts in flight, and the room for what is put; `pool` runs them."""
+    """`slots`: of each node in puts in flight, and the room for what is put; `pool` runs them."""
 
     def __init__(
-        self, claims: Claims, sources: Sources, looks: Looks, writer: CopyWriter, shares: Shares, pool: Executor
+        self,
+        claims: Claims,
+        sources: Sources,
+        check_copy: CopyCheck,
+        writer: CopyWriter,
+        slots: WorkerSlots,
+        pool: Executor,
     ) -> None:
         self._claims = claims
         self._sources = sources
-        self._looks = looks
+        self._check_copy = check_copy
         self._write = writer
-        self._share = shares.puts
-        self._room = shares.room
+        self._slots = slots.puts
+        self._room = slots.room
         self._pool = pool
 
     def __call__(self, blob_ids: Sequence[str], patience: float | None = PATIENCE_SECONDS) -> int:
-        """How many rows were claimed, whatever their ends. `patience` None: all puts are waited for."""
+        """How many rows were claimed, whatever their outcomes. `patience` None: all puts are waited for."""
         claimed = self._claims.take(CopyAction.REPLICATE, blob_ids)
         if not claimed:
             return 0
@@ -75,7 +81,7 @@ class Replicate:
             wait(puts.values(), patience)
         finally:
             self._claims.abandon(claim for claim in claimed if claim.copy_id not in puts)
-        self._claims.settle()
+        self._claims.flush()
         return len(claimed)
 
     def _blob(self, targets: Sequence[Claim], busy: set[str], puts: dict[int, Future[None]]) -> None:
@@ -87,7 +93,7 @@ class Replicate:
         finally:
             if held is None:
                 for claim in ready:
-                    self._share.give(claim.node_id)
+                    self._slots.give(claim.node_id)
         if held is not None:
             for claim in ready:
                 puts[claim.copy_id] = self._pool.submit(self._put, claim, held)
@@ -96,7 +102,7 @@ class Replicate:
         """Take one for a put; without one the row is put back."""
         if claim.node_id not in busy:
             try:
-                self._share.take(claim.node_id)
+                self._slots.take(claim.node_id)
             except NodeBusy:
                 busy.add(claim.node_id)
             else:
@@ -130,7 +136,7 @@ class Replicate:
     def _put(self, claim: Claim, held: Held) -> None:
         """Runs in the pool, with a slot of the node's share."""
         try:
-            if claim.attempts > 1 and self._looks(claim.node_id, claim.blob, claim.alias).kind == GOOD:
+            if claim.attempts > 1 and self._check_copy(claim.node_id, claim.blob, claim.alias).kind == GOOD:
                 self._claims.stored(claim, verified=True)
                 return
             written = self._write(claim, held.data)
@@ -143,5 +149,5 @@ class Replicate:
             LOG.exception("put_unexpected", blob=claim.blob.id, node=claim.node_id)
         finally:
             held.leave()
-            self._share.give(claim.node_id)
+            self._slots.give(claim.node_id)
             self._claims.abandon([claim])

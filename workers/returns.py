@@ -25,20 +25,20 @@ AWAY: Final = (NodeHealth.DOWN, NodeHealth.FOREIGN)
 
 
 @dataclass(frozen=True, slots=True)
-class Return:
+class Recovery:
     """Up since `since`, by the catalogue's clock; `newest`: the copy rows there were then."""
 
     since: float
     newest: int
 
 
-class Returns:
+class RecoveryTimes:
     """Called at each sweep by whoever sweeps, one at a time."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self._away: set[str] = set()
-        self._returned: dict[str, Return] = {}
+        self._returned: dict[str, Recovery] = {}
 
     def __call__(self) -> None:
         for node in self._catalogue.nodes.all():
@@ -47,7 +47,7 @@ class Returns:
                 self._returned.pop(node.id, None)
             elif node.health is NodeHealth.UP and node.id in self._away:
                 self._away.remove(node.id)
-                self._returned[node.id] = Return(node.since, self._catalogue.copies.newest())
+                self._returned[node.id] = Recovery(node.since, self._catalogue.copies.newest())
             back = self._returned.get(node.id)
             if back is not None and not self._catalogue.copies.owed(node.id, back.newest):
                 CONVERGED.labels(node.spec.name).observe(max(0.0, self._catalogue.now() - back.since))

@@ -23,7 +23,7 @@ TOMBSTONES: Final = 300
 LOOKS: Final = 60  # times an interval at which it is looked whether a reclaim is due
 
 
-class Rounds:
+class Schedule:
     def __init__(self, catalogue: Catalogue, queue: JobQueue, settings: Settings) -> None:
         self._catalogue = catalogue
         self._queue = queue

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from common.catalogue.base import Catalogue
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.work import Job
 
 Position = tuple[str, str, int]
@@ -23,7 +23,7 @@ class Range:
     nodes: Collection[str]
 
     @classmethod
-    def of(cls, job: Job, catalogue: Catalogue, nodes: Nodes) -> Range:
+    def of(cls, job: Job, catalogue: Catalogue, nodes: WatchedNodes) -> Range:
         """NoSuchBucket."""
         scope = job.scope
         bucket_id = catalogue.buckets.get(scope.bucket).id if scope.bucket is not None else None

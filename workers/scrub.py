@@ -23,13 +23,13 @@ from prometheus_client import Counter
 from common.catalogue.base import Catalogue
 from common.errors import BlobStoreError
 from common.jobs.base import Enqueuer, TaskName
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.objects import Node, NodeHealth, NodeMode
-from common.scrubbing import Scrub, Standing, StoredCopy, scrub_lease
+from common.scrubbing import NameStanding, Scrub, StoredCopy, scrub_lease
 from common.settings import Settings
 from workers.leases import HeldLeases
-from workers.looks import BAD, GOOD, UNREACHABLE, Looks
-from workers.names import IdentityMismatch, Listing
+from workers.looks import BAD, GOOD, UNREACHABLE, CopyCheck
+from workers.names import IdentityMismatch, NodeListing
 from workers.passes import Pass, Phase
 
 LOG = structlog.get_logger(__name__)
@@ -51,9 +51,9 @@ class ScrubNode:
     def __init__(
         self,
         catalogue: Catalogue,
-        nodes: Nodes,
-        looks: Looks,
-        listing: Listing,
+        nodes: WatchedNodes,
+        check_copy: CopyCheck,
+        listing: NodeListing,
         held: HeldLeases,
         enqueuer: Enqueuer,
         settings: Settings,
@@ -62,7 +62,7 @@ class ScrubNode:
     ) -> None:
         self._catalogue = catalogue
         self._nodes = nodes
-        self._looks = looks
+        self._check_copy = check_copy
         self._listing = listing
         self._held = held
         self._enqueuer = enqueuer
@@ -168,7 +168,7 @@ class ScrubNode:
 
     def _look(self, run: _Run, copy: StoredCopy) -> bool:
         """False when the node is to be left; the copy is the next run's first, once more."""
-        finding = self._looks(copy.node_id, copy.blob, copy.alias)
+        finding = self._check_copy(copy.node_id, copy.blob, copy.alias)
         run.at.credit -= copy.blob.cipher_length
         if finding.kind == UNREACHABLE and run.at.stuck != copy.copy_id:
             run.at.stuck = copy.copy_id
@@ -191,7 +191,7 @@ class ScrubNode:
             run.at.advance(self._catalogue.now())
         else:
             standings = self._catalogue.orphans.sort(run.node_id, names.old)
-            run.at.orphans += sum(1 for standing in standings.values() if standing is Standing.ORPHAN)
+            run.at.orphans += sum(1 for standing in standings.values() if standing is NameStanding.ORPHAN)
             run.at.name = names.last
         return True
 

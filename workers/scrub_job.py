@@ -22,13 +22,13 @@ from typing import Any, Final
 from common.catalogue.base import Catalogue
 from common.errors import BlobStoreError
 from common.jobs.base import Enqueuer, TaskName
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.objects import CopyState
-from common.scrubbing import Standing, StoredCopy
+from common.scrubbing import NameStanding, StoredCopy
 from common.work import Job
-from workers.jobs import Turn
-from workers.looks import BAD, FINDINGS, GOOD, Finding, Looks
-from workers.names import Listing
+from workers.jobs import JobTurn
+from workers.looks import BAD, FINDINGS, GOOD, CopyCheck, Finding
+from workers.names import NodeListing
 from workers.scope import Position, Range, position
 
 PAGE_BLOBS: Final = 32
@@ -37,7 +37,7 @@ REST: Final = 1.0
 
 
 @dataclass
-class Report:
+class ScrubReport:
     """Counts of copies by finding. orphans: None where the scope is not whole nodes. eta_seconds: None at first."""
 
     found: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FINDINGS, 0))
@@ -48,7 +48,7 @@ class Report:
     eta_seconds: int | None = None
 
     @classmethod
-    def resumed(cls, stored: dict[str, Any]) -> Report:
+    def resumed(cls, stored: dict[str, Any]) -> ScrubReport:
         if not stored:
             return cls()
         found = {finding: int(stored[finding]) for finding in FINDINGS}
@@ -62,16 +62,18 @@ class Report:
 
 
 class ScrubJob:
-    def __init__(self, catalogue: Catalogue, nodes: Nodes, looks: Looks, listing: Listing, enqueuer: Enqueuer) -> None:
+    def __init__(
+        self, catalogue: Catalogue, nodes: WatchedNodes, check_copy: CopyCheck, listing: NodeListing, enqueuer: Enqueuer
+    ) -> None:
         self._catalogue = catalogue
         self._nodes = nodes
-        self._looks = looks
+        self._check_copy = check_copy
         self._listing = listing
         self._enqueuer = enqueuer
 
-    def __call__(self, job: Job, going: Turn) -> None:
+    def __call__(self, job: Job, going: JobTurn) -> None:
         within = Range.of(job, self._catalogue, self._nodes)
-        report = Report.resumed(dict(job.report))
+        report = ScrubReport.resumed(dict(job.report))
         total = job.total or within.count(self._catalogue)
         after = position(job.cursor)
         speed = _Speed(report)
@@ -93,16 +95,16 @@ class ScrubJob:
             going.finish(report.document())
 
     @staticmethod
-    def _checkpoint(going: Turn, report: Report, total: int, after: Position) -> bool:
+    def _checkpoint(going: JobTurn, report: ScrubReport, total: int, after: Position) -> bool:
         cursor = {"after": list(after)}
         return going.progress(report.blobs, max(total, report.blobs), report.bytes, report.document(), cursor)
 
-    def _page(self, blobs: Sequence[Sequence[StoredCopy]], within: Range, dry_run: bool, report: Report) -> None:
+    def _page(self, blobs: Sequence[Sequence[StoredCopy]], within: Range, dry_run: bool, report: ScrubReport) -> None:
         right: list[tuple[int, int]] = []
         since = self._catalogue.now()  # a copy that is stored from now on was not proven by what is read here
         for copy in (copy for copies in blobs for copy in copies if copy.node_id in within.nodes):
             began = time.monotonic()
-            finding = self._looks(copy.node_id, copy.blob, copy.alias)
+            finding = self._check_copy(copy.node_id, copy.blob, copy.alias)
             time.sleep(REST * (time.monotonic() - began))
             report.found[finding.kind] += 1
             if finding.kind == GOOD:
@@ -120,14 +122,14 @@ class ScrubJob:
         if self._catalogue.copies.suspect(copy.blob.id, copy.node_id, finding.detail):
             self._enqueuer.enqueue(TaskName.VERIFY, [copy.blob.id])
 
-    def _orphans(self, within: Range, going: Turn) -> int:
+    def _orphans(self, within: Range, going: JobTurn) -> int:
         """Of the nodes that can be listed now."""
         count = 0
         for node_id in sorted(set(within.nodes) & set(self._nodes.readable())):
             try:
                 for names in self._listing.pages(node_id):
                     standings = self._catalogue.orphans.sort(node_id, names.old)
-                    count += sum(1 for standing in standings.values() if standing is Standing.ORPHAN)
+                    count += sum(1 for standing in standings.values() if standing is NameStanding.ORPHAN)
                     if not going():
                         return count
             except BlobStoreError:
@@ -138,12 +140,12 @@ class ScrubJob:
 class _Speed:
     """Of this run: what an earlier one did before it was broken off says nothing about now."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: ScrubReport) -> None:
         self._started = time.monotonic()
         self._blobs = report.blobs
         self._bytes = report.bytes
 
-    def tell(self, report: Report, total: int) -> None:
+    def tell(self, report: ScrubReport, total: int) -> None:
         elapsed = max(time.monotonic() - self._started, 1e-6)
         report.bytes_per_second = int((report.bytes - self._bytes) / elapsed)
         done = report.blobs - self._blobs

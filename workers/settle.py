@@ -19,18 +19,18 @@ from common.errors import BlobMissing, BlobStoreError
 from common.moves import BlobCopies, CopyRow
 from common.objects import Blob
 from common.settings import Settings
-from workers.looks import Looks, WrongBytes
+from workers.looks import CopyCheck, WrongBytes
 from workers.policy import Scene, plan
 from workers.sources import Sources
 
 BLOBS_AT_A_TIME: Final = 64
 
 
-class Settle:
-    def __init__(self, catalogue: Catalogue, sources: Sources, looks: Looks, settings: Settings) -> None:
+class DropSurplus:
+    def __init__(self, catalogue: Catalogue, sources: Sources, check_copy: CopyCheck, settings: Settings) -> None:
         self._catalogue = catalogue
         self._sources = sources
-        self._looks = looks
+        self._check_copy = check_copy
         self._reprotect_after = settings.reprotect_after
 
     def __call__(self, blob_ids: Sequence[str]) -> int:
@@ -61,7 +61,7 @@ class Settle:
     def _right(self, blob: Blob, row: CopyRow) -> bool:
         node_id = row.node_id or ""
         try:
-            self._looks.through(node_id, blob, row.alias, background(blob.cipher_length))
+            self._check_copy.through(node_id, blob, row.alias, background(blob.cipher_length))
         except (BlobMissing, WrongBytes) as error:
             self._sources.blame(blob, node_id, error)
             return False

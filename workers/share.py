@@ -18,7 +18,7 @@ BUSY_SECONDS: Final = 2.0
 EVERY_NODE: Final = "every node"
 
 
-class NodeShare:
+class NodeSlots:
     """Slots for calls in flight, `limit` for each node. Who finds none waits for one, but not for long; when that was
     in vain, nobody else waits for this node during the next two seconds."""
 
@@ -62,14 +62,14 @@ class NodeShare:
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class WorkerSlots:
     """`threads`: calls that a task waits for, a third of the worker's threads for each node. `puts`: calls that run on
     by themselves. `room`: blobs in memory for them, of all nodes together (EVERY_NODE): as many as three take."""
 
-    threads: NodeShare
-    puts: NodeShare
-    room: NodeShare
+    threads: NodeSlots
+    puts: NodeSlots
+    room: NodeSlots
 
     @classmethod
-    def of(cls, threads: int) -> Shares:
-        return cls(NodeShare(threads // 3), NodeShare(threads // 2), NodeShare(threads // 2 * 3))
+    def of(cls, threads: int) -> WorkerSlots:
+        return cls(NodeSlots(threads // 3), NodeSlots(threads // 2), NodeSlots(threads // 2 * 3))

@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 from common.catalogue.base import Catalogue
 from common.errors import BlobMissing, BlobStoreError, CopiesUnreachable, ObjectDamaged
 from common.jobs.base import Enqueuer, TaskName
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.objects import Blob, CopyState, NodeMode, Placed
 from common.work import Claim
 from workers.claims import Claims
-from workers.looks import Looks, WrongBytes
+from workers.looks import CopyCheck, WrongBytes
 
 _TIERS = (CopyState.STORED, CopyState.SUSPECT, CopyState.MISSING)
 
@@ -19,10 +19,12 @@ _TIERS = (CopyState.STORED, CopyState.SUSPECT, CopyState.MISSING)
 class Sources:
     """Finds a good copy to make others from."""
 
-    def __init__(self, catalogue: Catalogue, nodes: Nodes, looks: Looks, enqueuer: Enqueuer, claims: Claims):
+    def __init__(
+        self, catalogue: Catalogue, nodes: WatchedNodes, check_copy: CopyCheck, enqueuer: Enqueuer, claims: Claims
+    ):
         self._catalogue = catalogue
         self._nodes = nodes
-        self._looks = looks
+        self._check_copy = check_copy
         self._enqueuer = enqueuer
         self._claims = claims
 
@@ -40,7 +42,7 @@ class Sources:
         readable = self._nodes.readable()
         for copy in self._order(wanted):
             try:
-                return self._looks.whole(copy.node_id or "", claim.blob, copy.alias, self._claims.deadline(claim))
+                return self._check_copy.whole(copy.node_id or "", claim.blob, copy.alias, self._claims.deadline(claim))
             except (BlobMissing, WrongBytes) as error:
                 if copy.state is CopyState.STORED and copy.node_id is not None:
                     self.blame(claim.blob, copy.node_id, error)

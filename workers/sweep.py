@@ -7,11 +7,11 @@ the others, and its error is raised at the end.
 2. Uploads that expired are doomed; copies of versions doomed long enough follow; rows nothing points to are forgotten.
 3. Rows without a node get the next in placement order that takes new copies.
 4. Nodes that came back: the rows that waited for them are due.
-5. Copies that should lie elsewhere are moved (see `moving`).
+5. Copies that should lie elsewhere are moved (see `relocating`).
 6. Due rows are stamped and published, oldest first; the stamp goes again if Redis did not take them. Nothing for nodes
    that do not take the work.
 7. Open jobs whose worker is gone are published again.
-8. What nodes that came back are still owed is looked at, to be shown (`returns`).
+8. What nodes that came back are still owed is looked at, to be shown (`recovery_time`).
 9. Nodes are sent for to be scrubbed and reclaimed, when that is due; tombstones that are a day old are dropped.
 10. What writers noted of the totals is folded.
 11. What the others are waited for is written down (`awaiting`), and that this pass came to its end, whatever failed.
@@ -31,14 +31,14 @@ from common.errors import QueueUnavailable
 from common.jobs.base import QUEUE_LIMIT, QUEUE_OF, TASK_OF, JobQueue, TaskName
 from common.objects import NodeMode, new_id
 from common.settings import Settings
-from common.work import CopyAction, End, JobKind, job_lease
+from common.work import CopyAction, JobKind, Outcome, job_lease
 from workers.assigning import Assigning
 from workers.awaiting import Awaiting
 from workers.batches import batches
-from workers.moving import Moving
+from workers.moving import Relocating
 from workers.retry import LAPSED, after_lapse
-from workers.returns import Returns
-from workers.rounds import TOMBSTONES, Rounds
+from workers.returns import RecoveryTimes
+from workers.rounds import TOMBSTONES, Schedule
 from workers.targets import taking
 
 PASS_SECONDS: Final = 10.0
@@ -63,9 +63,9 @@ class Sweep:
         self._jobs_published: dict[str, float] = {}
         self._places: dict[tuple[CopyAction, str], DuePlace] = {}
         self._assign = Assigning(catalogue, self._in_time)
-        self._move = Moving(catalogue, queue, settings, self._in_time)
-        self._returns = Returns(catalogue)
-        self._rounds = Rounds(catalogue, queue, settings)
+        self._move = Relocating(catalogue, queue, settings, self._in_time)
+        self._recovery_times = RecoveryTimes(catalogue)
+        self._schedule = Schedule(catalogue, queue, settings)
         self._await = Awaiting(catalogue, settings)
 
     def asked(self) -> None:
@@ -107,9 +107,9 @@ class Sweep:
             self._move,
             self._enqueue,
             self._jobs,
-            self._returns,
-            self._rounds.scrub,
-            self._rounds.reclaim,
+            self._recovery_times,
+            self._schedule.scrub,
+            self._schedule.reclaim,
             self._unbury,
             self._fold_totals,
             self._await,
@@ -124,11 +124,11 @@ class Sweep:
     def _expire_leases(self) -> None:
         while claims := self._catalogue.copies.expire_leases():
             now = self._catalogue.now()
-            ends = []
+            outcomes = []
             for claim in claims:
                 decision = after_lapse(claim.failures, self._settings.backoff_base, random.random())  # noqa: S311
-                ends.append(
-                    End(
+                outcomes.append(
+                    Outcome(
                         claim.copy_id,
                         claim.fence,
                         claim.state,
@@ -139,7 +139,7 @@ class Sweep:
                         dead=decision.dead,
                     )
                 )
-            self._catalogue.copies.end(ends)
+            self._catalogue.copies.end(outcomes)
             if not self._in_time():
                 return
 
@@ -154,7 +154,7 @@ class Sweep:
         self._repeat(lambda: self._catalogue.objects.forget(300), 300)
 
     def _unbury(self) -> None:
-        self._repeat(self._rounds.unbury, TOMBSTONES)
+        self._repeat(self._schedule.unbury, TOMBSTONES)
 
     def _fold_totals(self) -> None:
         self._repeat(lambda: self._catalogue.fold_totals(500), 500)

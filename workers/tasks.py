@@ -18,7 +18,7 @@ from common.jobs.base import TaskName
 from workers.process import Process
 
 if TYPE_CHECKING:
-    from workers.wiring import Worker
+    from workers.wiring import UseCases
 
 LOG = structlog.get_logger(__name__)
 
@@ -33,42 +33,42 @@ def register(app: Celery) -> Celery:
     return app
 
 
-def replicate(worker: Worker, blob_ids: list[str]) -> None:
+def replicate(worker: UseCases, blob_ids: list[str]) -> None:
     worker.replicate(blob_ids)
 
 
-def verify(worker: Worker, blob_ids: list[str]) -> None:
+def verify(worker: UseCases, blob_ids: list[str]) -> None:
     worker.verify(blob_ids)
 
 
-def doubt(worker: Worker, blob_ids: list[str]) -> None:
+def doubt(worker: UseCases, blob_ids: list[str]) -> None:
     worker.doubt(blob_ids)
 
 
-def delete(worker: Worker, blob_ids: list[str]) -> None:
+def delete(worker: UseCases, blob_ids: list[str]) -> None:
     worker.delete(blob_ids)
 
 
-def settle(worker: Worker, blob_ids: list[str]) -> None:
-    worker.settle(blob_ids)
+def drop_surplus(worker: UseCases, blob_ids: list[str]) -> None:
+    worker.drop_surplus(blob_ids)
 
 
-def run_job(worker: Worker, job_ids: list[str]) -> None:
+def run_job(worker: UseCases, job_ids: list[str]) -> None:
     for job_id in job_ids:
         worker.run_job(job_id)
 
 
-def scrub(worker: Worker, node_ids: list[str]) -> None:
+def scrub(worker: UseCases, node_ids: list[str]) -> None:
     for node_id in node_ids:
         worker.scrub(node_id)
 
 
-def reclaim(worker: Worker, node_ids: list[str]) -> None:
+def reclaim(worker: UseCases, node_ids: list[str]) -> None:
     for node_id in node_ids:
         worker.reclaim(node_id)
 
 
-def sweep(worker: Worker) -> None:
+def sweep(worker: UseCases) -> None:
     worker.sweep.asked()
 
 
@@ -77,7 +77,7 @@ WORK: Mapping[TaskName, Callable[..., None]] = {
     TaskName.VERIFY: verify,
     TaskName.DOUBT: doubt,
     TaskName.DELETE: delete,
-    TaskName.SETTLE: settle,
+    TaskName.DROP_SURPLUS: drop_surplus,
     TaskName.JOB: run_job,
     TaskName.SCRUB: scrub,
     TaskName.RECLAIM: reclaim,

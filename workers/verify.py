@@ -1,7 +1,7 @@
 """Look at suspect copies, and repair what is wrong.
 
 1. Claim the due `suspect` rows of these blobs on nodes that can be read.
-2. Read each copy whole (`looks`). Right: it is `stored` and verified, and a good source for the others.
+2. Read each copy whole (`check`). Right: it is `stored` and verified, and a good source for the others.
 3. Absent, wrong, or unreadable on a node that reads others: first a good copy is read whole and right from elsewhere.
    While there is none, damaged bytes stay in place and their rows are parked; when every wanted copy was looked at, the
    row is a dead letter `no-good-copy`.
@@ -21,14 +21,14 @@ import structlog
 from prometheus_client import Counter
 
 from common.errors import BlobMissing, BlobStoreError, BlobTooLong, CopiesUnreachable, ObjectDamaged
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.objects import MIB, CopyState, quarantine_name
 from common.work import Claim, CopyAction
 from workers.claims import Claims, LeaseOver, by_blob
 from workers.copy_writer import CopyWriter
-from workers.looks import Looks, Unreadable, WrongBytes
+from workers.looks import CopyCheck, Unreadable, WrongBytes
 from workers.retry import WRONG
-from workers.share import NodeShare
+from workers.share import NodeSlots
 from workers.sources import Sources
 
 LOG = structlog.get_logger(__name__)
@@ -38,17 +38,23 @@ REPAIRED = Counter("boveda_copies_repaired_total", "Bad copies made good in thei
 
 class Verify:
     def __init__(
-        self, claims: Claims, sources: Sources, looks: Looks, writer: CopyWriter, nodes: Nodes, share: NodeShare
+        self,
+        claims: Claims,
+        sources: Sources,
+        check_copy: CopyCheck,
+        writer: CopyWriter,
+        nodes: WatchedNodes,
+        slots: NodeSlots,
     ) -> None:
         self._claims = claims
         self._sources = sources
-        self._looks = looks
+        self._check_copy = check_copy
         self._write = writer
         self._nodes = nodes
-        self._share = share
+        self._slots = slots
 
     def __call__(self, blob_ids: Sequence[str]) -> int:
-        """How many rows were claimed, whatever their ends."""
+        """How many rows were claimed, whatever their outcomes."""
         claimed = self._claims.take(CopyAction.VERIFY, blob_ids)
         if not claimed:
             return 0
@@ -57,7 +63,7 @@ class Verify:
                 self._blob(rows)
         finally:
             self._claims.abandon(claimed)
-        self._claims.settle()
+        self._claims.flush()
         return len(claimed)
 
     def _blob(self, rows: Sequence[Claim]) -> None:
@@ -65,7 +71,7 @@ class Verify:
         bad: list[tuple[Claim, BlobMissing | WrongBytes]] = []
         for claim in rows:
             try:
-                good = self._looks.whole(claim.node_id, claim.blob, claim.alias, self._claims.deadline(claim))
+                good = self._check_copy.whole(claim.node_id, claim.blob, claim.alias, self._claims.deadline(claim))
                 self._claims.stored(claim, verified=True)
             except (BlobMissing, WrongBytes) as error:
                 bad.append((claim, error))
@@ -99,11 +105,11 @@ class Verify:
 
     def _restore(self, claim: Claim, found: BlobMissing | WrongBytes, good: bytearray) -> None:
         try:
-            with self._share.slot(claim.node_id):
+            with self._slots.slot(claim.node_id):
                 if isinstance(found, WrongBytes):
                     self._keep_evidence(claim, found)
                 written = self._write(claim, good)
-            self._looks.through(claim.node_id, claim.blob, written.alias, self._claims.deadline(claim))
+            self._check_copy.through(claim.node_id, claim.blob, written.alias, self._claims.deadline(claim))
             REPAIRED.labels(claim.node_id, _kind(found)).inc()
             LOG.info("copy_repaired", blob=claim.blob.id, node=claim.node_id, found=found.detail)
             self._claims.stored(claim, verified=True, alias=written.alias, locked=written.locked)

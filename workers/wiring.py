@@ -15,7 +15,7 @@ from common.catalogue.sql import open_catalogue
 from common.jobs.base import JobQueue
 from common.jobs.buffered import BufferedEnqueuer
 from common.jobs.celery import CeleryQueue
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.objects import new_id
 from common.settings import Settings
 from common.work import JobKind
@@ -23,11 +23,11 @@ from workers.claims import Claims
 from workers.copy_writer import CopyWriter
 from workers.delete import Delete
 from workers.doubt import Doubt
-from workers.ends import EndWriter, observed
+from workers.ends import OutcomeWriter, observed
 from workers.jobs import RunJob, RunsJob
 from workers.leases import HeldLeases
-from workers.looks import Looks
-from workers.names import Listing
+from workers.looks import CopyCheck
+from workers.names import NodeListing
 from workers.process import DEFAULT_THREADS
 from workers.rebalance import Rebalance
 from workers.reclaim import ReclaimNode
@@ -36,8 +36,8 @@ from workers.repair import Repair
 from workers.replicate import Replicate
 from workers.scrub import ScrubNode
 from workers.scrub_job import ScrubJob
-from workers.settle import Settle
-from workers.share import Shares
+from workers.settle import DropSurplus
+from workers.share import WorkerSlots
 from workers.sources import Sources
 from workers.sweep import Sweep
 from workers.verify import Verify
@@ -46,14 +46,14 @@ PUT_THREADS = 32
 
 
 @dataclass(frozen=True)
-class Worker:
+class UseCases:
     """The use cases of a worker process. `leave` makes long jobs stop at their next checkpoint."""
 
     replicate: Callable[[Sequence[str]], int]
     verify: Callable[[Sequence[str]], int]
     doubt: Callable[[Sequence[str]], None]
     delete: Callable[[Sequence[str]], int]
-    settle: Callable[[Sequence[str]], int]
+    drop_surplus: Callable[[Sequence[str]], int]
     run_job: Callable[[str], None]
     scrub: Callable[[str], None]
     reclaim: Callable[[str], None]
@@ -68,30 +68,37 @@ def owner_name() -> str:
 
 
 def assemble(
-    settings: Settings, catalogue: Catalogue, nodes: Nodes, queue: JobQueue, owner: str, threads: int = DEFAULT_THREADS
-) -> Worker:
+    settings: Settings,
+    catalogue: Catalogue,
+    nodes: WatchedNodes,
+    queue: JobQueue,
+    owner: str,
+    threads: int = DEFAULT_THREADS,
+) -> UseCases:
     """The use cases over these parts, with their threads started. Tests call it with parts of their own."""
     leaving = Event()
     held = HeldLeases(catalogue.copies, catalogue.leases, owner, settings.lease_seconds)
-    ends = EndWriter(observed(catalogue.copies.end, lambda: catalogue.last_ends.ended(Actor.COPIES)))
+    outcomes = OutcomeWriter(observed(catalogue.copies.end, lambda: catalogue.last_ends.ended(Actor.COPIES)))
     enqueuer = BufferedEnqueuer(queue)
     # Its threads are bounded by the nodes' shares; idle ones cost nothing.
     pool = ThreadPoolExecutor(PUT_THREADS, thread_name_prefix="put")
-    shares = Shares.of(threads)
-    claims = Claims(catalogue, nodes, held, ends, settings)
-    looks = Looks(nodes, shares.threads)
-    sources = Sources(catalogue, nodes, looks, enqueuer, claims)
+    slots = WorkerSlots.of(threads)
+    claims = Claims(catalogue, nodes, held, outcomes, settings)
+    check_copy = CopyCheck(nodes, slots.threads)
+    sources = Sources(catalogue, nodes, check_copy, enqueuer, claims)
     writer = CopyWriter(claims, nodes)
-    replicate = Replicate(claims, sources, looks, writer, shares, pool)
-    verify = Verify(claims, sources, looks, writer, nodes, shares.threads)
-    settle = Settle(catalogue, sources, looks, settings)
-    listing = Listing(catalogue, nodes, settings.orphan_grace)
+    replicate = Replicate(claims, sources, check_copy, writer, slots, pool)
+    verify = Verify(claims, sources, check_copy, writer, nodes, slots.threads)
+    drop_surplus = DropSurplus(catalogue, sources, check_copy, settings)
+    listing = NodeListing(catalogue, nodes, settings.orphan_grace)
     reclaim = ReclaimNode(catalogue, nodes, listing, held)
     jobs: dict[JobKind, RunsJob] = {
-        JobKind.REPAIR: Repair(catalogue, nodes, looks, (verify, lambda blob_ids: replicate(blob_ids, None))),
-        JobKind.SCRUB: ScrubJob(catalogue, nodes, looks, listing, enqueuer),
+        JobKind.REPAIR: Repair(catalogue, nodes, check_copy, (verify, lambda blob_ids: replicate(blob_ids, None))),
+        JobKind.SCRUB: ScrubJob(catalogue, nodes, check_copy, listing, enqueuer),
         JobKind.RECLAIM: Reclaim(nodes, reclaim),
-        JobKind.REBALANCE: Rebalance(catalogue, nodes, (lambda blob_ids: replicate(blob_ids, None), settle), settings),
+        JobKind.REBALANCE: Rebalance(
+            catalogue, nodes, (lambda blob_ids: replicate(blob_ids, None), drop_surplus), settings
+        ),
     }
 
     def going() -> bool:
@@ -104,23 +111,23 @@ def assemble(
 
         return on
 
-    for part in (held, ends, enqueuer):
+    for part in (held, outcomes, enqueuer):
         part.start()
 
     def stop() -> None:
         leaving.set()
         pool.shutdown(wait=True, cancel_futures=True)
-        for part in (enqueuer, ends, held):
+        for part in (enqueuer, outcomes, held):
             part.stop()
 
-    return Worker(
+    return UseCases(
         replicate=replicate,
         verify=verify,
-        doubt=Doubt(catalogue, looks, verify),
-        delete=Delete(claims, nodes, shares.threads),
-        settle=settle,
+        doubt=Doubt(catalogue, check_copy, verify),
+        delete=Delete(claims, nodes, slots.threads),
+        drop_surplus=drop_surplus,
         run_job=RunJob(catalogue, held, jobs, going),
-        scrub=noted(Actor.SCRUB, ScrubNode(catalogue, nodes, looks, listing, held, enqueuer, settings, going)),
+        scrub=noted(Actor.SCRUB, ScrubNode(catalogue, nodes, check_copy, listing, held, enqueuer, settings, going)),
         reclaim=noted(Actor.RECLAIM, lambda node_id: reclaim.unasked(node_id, going)),
         sweep=Sweep(catalogue, queue, settings),
         leave=leaving.set,
@@ -128,11 +135,11 @@ def assemble(
     )
 
 
-def build(settings: Settings, threads: int) -> Worker:
+def build(settings: Settings, threads: int) -> UseCases:
     """A worker process on the real parts."""
     owner = owner_name()
     catalogue = open_catalogue(settings.database)
-    nodes = Nodes(catalogue.nodes, catalogue.leases, settings, owner)
+    nodes = WatchedNodes(catalogue.nodes, catalogue.leases, settings, owner)
     queue = CeleryQueue(settings.redis_url.get_secret_value())
     nodes.start()
     worker = assemble(settings, catalogue, nodes, queue, owner, threads)

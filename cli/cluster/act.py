@@ -8,14 +8,14 @@ from collections.abc import Callable
 from cli.cluster import control, ready, state
 from cli.cluster.control import Action
 from cli.cluster.home import Home
-from cli.cluster.state import ClusterState, Row
+from cli.cluster.state import ClusterState, ProcessRow
 from common.errors import NotFound, Unavailable
 
 STARTED_SECONDS, _STOPPED_SECONDS = 30.0, 15.0
 _POLL = 0.05
 
 
-def end(home: Home, action: Action, name: str) -> Row:
+def end(home: Home, action: Action, name: str) -> ProcessRow:
     """`stop` or `kill`; its row once it is gone. NotFound, NotAllowed, Unavailable."""
     row = _ask(home, action, name)
     wait(lambda: row.identity is None or not row.identity.alive(), _STOPPED_SECONDS, f"{name} does not end")
@@ -23,7 +23,7 @@ def end(home: Home, action: Action, name: str) -> Row:
     return now(home, name)
 
 
-def start(home: Home, name: str, hostname: str | None) -> Row:
+def start(home: Home, name: str, hostname: str | None) -> ProcessRow:
     """Its row once it serves. `hostname`: what the API wants to be called. NotFound, NotAllowed, Unavailable."""
     row = _ask(home, "start", name)
     if row.endpoint:
@@ -33,7 +33,7 @@ def start(home: Home, name: str, hostname: str | None) -> Row:
     return now(home, name)
 
 
-def now(home: Home, name: str) -> Row:
+def now(home: Home, name: str) -> ProcessRow:
     """What the supervisor has written about it. Unavailable without one."""
     found = state.read(home)
     for row in found.rows if found else []:
@@ -59,7 +59,7 @@ def running(home: Home) -> ClusterState:
     return found
 
 
-def row_of(found: ClusterState, name: str) -> Row:
+def row_of(found: ClusterState, name: str) -> ProcessRow:
     """NotFound, with the names there are."""
     row = next((row for row in found.rows if row.name == name and row.kind != "setup"), None)
     if row is None:
@@ -68,7 +68,7 @@ def row_of(found: ClusterState, name: str) -> Row:
     return row
 
 
-def _ask(home: Home, action: Action, name: str) -> Row:
+def _ask(home: Home, action: Action, name: str) -> ProcessRow:
     found = running(home)
     row = row_of(found, name)
     control.ask(found.control, action, name)

@@ -22,7 +22,7 @@ from pathlib import Path
 from cli.cluster import forked, private
 from cli.cluster.forked import Forked
 from cli.cluster.plan import Spec
-from cli.cluster.processes import Identity
+from cli.cluster.processes import ProcessIdentity
 from cli.cluster.servers import Launch
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
@@ -49,7 +49,7 @@ class Child:
     def __init__(self, spec: Spec, restart: bool = True) -> None:
         self.spec = spec
         self.state = State.DOWN
-        self.identity: Identity | None = None
+        self.identity: ProcessIdentity | None = None
         self.restarts = 0
         self.status: int | None = None
         self._restart = restart
@@ -120,7 +120,7 @@ class Child:
         except OSError as error:
             return self._after_death(time.monotonic(), f"cannot be started ({error.strerror})")
         self._since = time.monotonic()
-        self.identity = Identity.of(self._process.pid)
+        self.identity = ProcessIdentity.of(self._process.pid)
         self.state = State.RUNNING
         return f"started (pid {self._process.pid})"
 

@@ -12,7 +12,7 @@ from cli.cluster.home import Home
 from cli.cluster.layout import DEFAULT_NODES
 from cli.cluster.plan import own_url
 from cli.cluster.servers import NODE_KINDS
-from cli.cluster.state import ClusterState, Row
+from cli.cluster.state import ClusterState, ProcessRow
 from cli.command import ClientCommand, edge
 from common import settings
 
@@ -130,7 +130,7 @@ def _home() -> Home:
     return Home.of(settings.load().home)
 
 
-def _answer(row: Row, as_json: bool) -> None:
+def _answer(row: ProcessRow, as_json: bool) -> None:
     document = row.document()
     if as_json:
         output.document(document)

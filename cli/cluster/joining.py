@@ -18,7 +18,7 @@ import click
 
 from cli.cluster import act, control, layout, ready
 from cli.cluster.home import Home
-from cli.cluster.state import Row
+from cli.cluster.state import ProcessRow
 from cli.command import ClientCommand
 from cli.http import Client, Refused
 from cli.output import document
@@ -81,7 +81,7 @@ def _client(url: str) -> Client:
     return Client(url, os.environ.get("BOVEDA_TOKEN", "").strip() or None)
 
 
-def _entry(row: Row) -> dict[str, Any]:
+def _entry(row: ProcessRow) -> dict[str, Any]:
     return {"name": row.name, "endpoint": row.endpoint, "bucket": row.bucket, "credentials": row.name}
 
 

@@ -52,7 +52,7 @@ def read(home: Home) -> Layout | None:
         raise ConfigurationError(f"{home.layout} is damaged: the ports and kinds of this home's nodes") from None
 
 
-def settle(home: Home, nodes: int | None, kind: str) -> Layout:
+def establish(home: Home, nodes: int | None, kind: str) -> Layout:
     """The layout of this start, written to the home with the nodes' credentials and the list that migration reads."""
     old = read(home) or Layout({}, 0, secrets.token_hex(24))
     layout = _with_free_ports(_with_nodes(home, old, nodes, kind))

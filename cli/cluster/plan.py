@@ -52,7 +52,7 @@ class Spec:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ClusterPlan:
     home: Home
     url: str
     hostname: str
@@ -62,11 +62,11 @@ class Plan:
     libraries: Sequence[str] = ()
 
 
-def make(home: Home, settings: Settings, places: Layout, workers: int) -> Plan:
+def make(home: Home, settings: Settings, places: Layout, workers: int) -> ClusterPlan:
     """The plan of this start. ConfigurationError if a server's program is not there."""
     nodes = [node(home, places, name) for name in places.nodes]
     environment = _environment(home, settings, places)
-    return Plan(
+    return ClusterPlan(
         home=home,
         url=own_url(settings),
         hostname=settings.allowed_hosts[0] if settings.allowed_hosts else "localhost",

@@ -16,20 +16,20 @@ _KILL_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class ProcessIdentity:
     """A process: its pid, and when it began (clock ticks since the start of the machine, with the id of that start)."""
 
     pid: int
     started: str
 
     @classmethod
-    def of(cls, pid: int) -> Identity | None:
+    def of(cls, pid: int) -> ProcessIdentity | None:
         """None if there is no such process, or only its remains."""
         stat = _stat(pid)
         return None if stat is None or stat.dead else cls(pid, f"{_boot()}:{stat.started}")
 
     def alive(self) -> bool:
-        return Identity.of(self.pid) == self
+        return ProcessIdentity.of(self.pid) == self
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def _boot() -> str:
     return (PROC / "sys/kernel/random/boot_id").read_text().strip()
 
 
-def members(leader: Identity) -> list[int]:
+def members(leader: ProcessIdentity) -> list[int]:
     """Living processes of the session that this process led: also when it is gone, its children are not.
 
     A session's number is not given away while it has members; one that began before the leader belongs to another.
@@ -87,7 +87,7 @@ def send(pids: Collection[int], how: signal.Signals) -> None:
             os.kill(pid, how)
 
 
-def end_sessions(leaders: Collection[Identity], grace: float) -> int:
+def end_sessions(leaders: Collection[ProcessIdentity], grace: float) -> int:
     """End what is left of these sessions: asked to at first, killed after `grace` seconds. How many there were."""
     left = [pid for leader in leaders for pid in members(leader)]
     count = len(left)

@@ -18,7 +18,7 @@ from cli.cluster import layout, plan, ports, ready, state
 from cli.cluster.board import Board, Plain, invitation
 from cli.cluster.home import Home, HomeLock
 from cli.cluster.leftovers import end_leftovers
-from cli.cluster.plan import Plan
+from cli.cluster.plan import ClusterPlan
 from cli.cluster.supervisor import Supervisor
 from common.errors import ConfigurationError
 from common.settings import Settings
@@ -48,7 +48,7 @@ def up(settings: Settings, wanted: Wanted) -> int:
         _check_ports(settings)
         _check_token(settings)
         _say_what_is_not_used()
-        prepared = plan.make(home, settings, layout.settle(home, wanted.nodes, wanted.kind), wanted.workers)
+        prepared = plan.make(home, settings, layout.establish(home, wanted.nodes, wanted.kind), wanted.workers)
         return _in_background(prepared, lock) if wanted.detach else _here(prepared)
     finally:
         lock.leave()
@@ -89,7 +89,7 @@ def _say_what_is_not_used() -> None:
             click.echo(f"{name} is not used by `boveda up`: it starts nodes and a queue of its own", err=True)
 
 
-def _here(prepared: Plan) -> int:
+def _here(prepared: ClusterPlan) -> int:
     log = prepared.home.log("cluster")
     if not sys.stdout.isatty():
         return Supervisor(prepared, Plain(prepared.url, log)).run()
@@ -97,7 +97,7 @@ def _here(prepared: Plan) -> int:
         return Supervisor(prepared, board).run()
 
 
-def _in_background(prepared: Plan, lock: HomeLock) -> int:
+def _in_background(prepared: ClusterPlan, lock: HomeLock) -> int:
     log = prepared.home.log("cluster")
     offset = log.stat().st_size if log.exists() else 0
     sys.stdout.flush()
@@ -109,7 +109,7 @@ def _in_background(prepared: Plan, lock: HomeLock) -> int:
     return _follow(prepared, pid, log, offset)
 
 
-def _as_daemon(prepared: Plan, log: Path) -> int:
+def _as_daemon(prepared: ClusterPlan, log: Path) -> int:
     """The supervisor in a session of its own. Its words, and a trace should it fail, go to the log."""
     os.setsid()
     os.chdir(prepared.home.path)
@@ -124,7 +124,7 @@ def _as_daemon(prepared: Plan, log: Path) -> int:
         return 1
 
 
-def _follow(prepared: Plan, pid: int, log: Path, offset: int) -> int:
+def _follow(prepared: ClusterPlan, pid: int, log: Path, offset: int) -> int:
     """Show what the supervisor says until the API can take an upload; end it all if that does not come about."""
     end = time.monotonic() + UP_SECONDS
     missing = _missing(prepared)
@@ -150,13 +150,13 @@ def _follow(prepared: Plan, pid: int, log: Path, offset: int) -> int:
     return 1
 
 
-def _keeps_dying(prepared: Plan) -> bool:
+def _keeps_dying(prepared: ClusterPlan) -> bool:
     """The API died again and again before it ever answered: waiting longer changes nothing."""
     recorded = state.read(prepared.home)
     return any(row.kind == "api" and row.restarts >= RESTARTS_MOST for row in recorded.rows) if recorded else False
 
 
-def _missing(prepared: Plan) -> str:
+def _missing(prepared: ClusterPlan) -> str:
     """What is not ready yet, in words: what /readyz says, or a process that was not started so far."""
     recorded = state.read(prepared.home)
     waiting = [row.name for row in recorded.rows if row.identity is None] if recorded else ["the supervisor"]

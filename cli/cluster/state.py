@@ -12,17 +12,17 @@ from typing import Any
 
 from cli.cluster import private
 from cli.cluster.home import Home
-from cli.cluster.processes import Identity
+from cli.cluster.processes import ProcessIdentity
 from common.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ProcessRow:
     """One process. identity: None when it does not run. ready: the path of its own that answers 200, if it has one."""
 
     name: str
     kind: str
-    identity: Identity | None
+    identity: ProcessIdentity | None
     endpoint: str | None
     data: str
     log: str
@@ -50,11 +50,11 @@ class Row:
 class ClusterState:
     url: str
     control: str
-    supervisor: Identity | None
-    rows: Sequence[Row]
+    supervisor: ProcessIdentity | None
+    rows: Sequence[ProcessRow]
 
     @property
-    def leftovers(self) -> list[Identity]:
+    def leftovers(self) -> list[ProcessIdentity]:
         return [row.identity for row in self.rows if row.identity is not None]
 
 
@@ -66,7 +66,7 @@ def read(home: Home) -> ClusterState | None:
     """None if no cluster was ever started here. ConfigurationError if the file is damaged."""
     try:
         document = json.loads(home.state.read_text())
-        rows = [Row(**{**row, "identity": _identity(row["identity"])}) for row in document.pop("rows")]
+        rows = [ProcessRow(**{**row, "identity": _identity(row["identity"])}) for row in document.pop("rows")]
         return ClusterState(**{**document, "supervisor": _identity(document["supervisor"])}, rows=rows)
     except FileNotFoundError:
         return None
@@ -74,5 +74,5 @@ def read(home: Home) -> ClusterState | None:
         raise ConfigurationError(f"{home.state} is damaged: what runs in this home is not known") from None
 
 
-def _identity(document: dict[str, Any] | None) -> Identity | None:
-    return Identity(**document) if document else None
+def _identity(document: dict[str, Any] | None) -> ProcessIdentity | None:
+    return ProcessIdentity(**document) if document else None

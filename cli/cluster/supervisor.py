@@ -27,9 +27,9 @@ from cli.cluster import forked, layout, ready, state
 from cli.cluster.child import Child, State
 from cli.cluster.control import ACTIONS, Listener, Request
 from cli.cluster.lockwatch import stuck_holder
-from cli.cluster.plan import Kind, Plan, Spec, node
-from cli.cluster.processes import Identity, session_of
-from cli.cluster.state import ClusterState, Row
+from cli.cluster.plan import ClusterPlan, Kind, Spec, node
+from cli.cluster.processes import ProcessIdentity, session_of
+from cli.cluster.state import ClusterState, ProcessRow
 from common.errors import BovedaError
 
 _TICK = 0.1
@@ -41,7 +41,7 @@ IMPATIENT = 0.5
 """Seconds after which another signal is meant as one: make and a terminal may send the same one twice."""
 
 
-class Face(Protocol):
+class Display(Protocol):
     """What the user sees of it."""
 
     def say(self, line: str) -> None: ...
@@ -53,7 +53,7 @@ class Face(Protocol):
 class Supervisor:
     """Holds the home's lock by being alive: whoever starts it has taken that before."""
 
-    def __init__(self, plan: Plan, face: Face) -> None:
+    def __init__(self, plan: ClusterPlan, face: Display) -> None:
         self._plan = plan
         self._face = face
         self._servers = [Child(spec) for spec in plan.servers]
@@ -108,7 +108,7 @@ class Supervisor:
         for child in self._all():
             self._tell(child, child.poll())
         self._watch_lock()
-        self._write(Identity.of(os.getpid()))
+        self._write(ProcessIdentity.of(os.getpid()))
         self._face.show(list(self._children.values()))
 
     def _all(self) -> Iterable[Child]:
@@ -119,7 +119,7 @@ class Supervisor:
     def _live(self) -> Iterator[None]:
         for child in self._servers:
             self._tell(child, child.start())
-        self._write(Identity.of(os.getpid()))  # before a second in which nothing else is done here
+        self._write(ProcessIdentity.of(os.getpid()))  # before a second in which nothing else is done here
         forked.load(self._plan.libraries)
         for child in self._setup:
             self._tell(child, child.start())
@@ -190,7 +190,7 @@ class Supervisor:
         else:
             child.end(signal.SIGKILL if request.action == "kill" else signal.SIGTERM)
             self._tell(child, child.poll())
-        self._write(Identity.of(os.getpid()))
+        self._write(ProcessIdentity.of(os.getpid()))
         return ""
 
     def _add(self, name: str) -> str:
@@ -221,7 +221,7 @@ class Supervisor:
 
     def _enlist(self) -> None:
         self._children = {child.spec.name: child for child in (*self._servers, *self._ours)}
-        self._write(Identity.of(os.getpid()))
+        self._write(ProcessIdentity.of(os.getpid()))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -248,7 +248,7 @@ class Supervisor:
         if what and not (child in self._setup and not child.status):
             self._face.say(f"{child.spec.name}: {what}")
 
-    def _write(self, supervisor: Identity | None) -> None:
+    def _write(self, supervisor: ProcessIdentity | None) -> None:
         now = ClusterState(self._plan.url, self._control, supervisor, [_row(child) for child in self._recorded()])
         if now != self._written:
             # On a full disk what runs goes on running; this is tried again at the next turn.
@@ -264,9 +264,9 @@ class Supervisor:
 _OVER = object()
 
 
-def _row(child: Child) -> Row:
+def _row(child: Child) -> ProcessRow:
     spec = child.spec
-    return Row(
+    return ProcessRow(
         name=spec.name,
         kind=spec.kind,
         identity=child.identity,

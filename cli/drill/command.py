@@ -19,7 +19,7 @@ from cli.cluster.home import Home
 from cli.command import FAILED, ClientCommand
 from cli.drill.incidents import Drill, Incident, check
 from cli.drill.load import Load
-from cli.drill.report import Report
+from cli.drill.report import DrillReport
 from cli.drill.stage import Stage
 from cli.http import Refused
 from cli.output import document
@@ -59,14 +59,14 @@ def drill(seed: int | None, minutes: float, only: tuple[str, ...], yes: bool, as
         sys.exit(FAILED)
 
 
-def _run(stage: Stage, seed: int, seconds: float, only: tuple[str, ...], quiet: bool) -> Report:
+def _run(stage: Stage, seed: int, seconds: float, only: tuple[str, ...], quiet: bool) -> DrillReport:
     stage.ask("PUT", f"/v1/buckets/{stage.bucket}", {"copies": 3, "write_copies": 1})
     load = Load(stage, seed)
     load.start()
     try:
         incidents = _rounds(Drill(stage, load, seed), seconds, only, quiet)
         load.stop()
-        return Report.of(seed, incidents, load, check(stage, load))
+        return DrillReport.of(seed, incidents, load, check(stage, load))
     finally:
         load.stop()
         _remove(stage)

@@ -154,7 +154,7 @@ class Drill:
         self._meanwhile(UPLOADS_MEANWHILE)
         self._load.pause()
         self._stage.wait_whole(HEAL_SECONDS, "full copies before one is damaged")
-        key = self._chosen.choice(self._load.settled())
+        key = self._chosen.choice(self._load.stored_keys())
         name = str(self._stage.copies(key)[0]["blob_key"])
         client = self._stage.client()
         for node in self._chosen.sample(self._nodes(), len(self._nodes())):

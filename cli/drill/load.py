@@ -90,7 +90,7 @@ class Load:
         """The object that was acknowledged last, and when."""
         return self._latest
 
-    def settled(self) -> Sequence[str]:
+    def stored_keys(self) -> Sequence[str]:
         """Keys whose last operation stored something, and is acknowledged."""
         found = []
         for key in self.history:

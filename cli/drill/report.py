@@ -18,7 +18,7 @@ _WIDTH: Final = 120  # where nobody's terminal says how wide it is
 
 
 @dataclass(frozen=True)
-class Report:
+class DrillReport:
     """`lost`: acknowledged objects that are gone, old, or risen again. `wrong`: wrong bytes that were served."""
 
     seed: int
@@ -28,8 +28,8 @@ class Report:
     wrong: Sequence[str]
 
     @staticmethod
-    def of(seed: int, incidents: Sequence[Incident], load: Load, lost: Sequence[str]) -> Report:
-        return Report(seed, incidents, load.history.count(Told.DONE), lost, load.wrong)
+    def of(seed: int, incidents: Sequence[Incident], load: Load, lost: Sequence[str]) -> DrillReport:
+        return DrillReport(seed, incidents, load.history.count(Told.DONE), lost, load.wrong)
 
     @property
     def good(self) -> bool:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from cli.cluster import act, state
 from cli.cluster.home import Home
-from cli.cluster.state import Row
+from cli.cluster.state import ProcessRow
 from cli.http import Client
 from common.blobstore.base import BlobStore
 from common.blobstore.minio import open_store
@@ -98,7 +98,7 @@ class Stage:
 
     # -- as a disaster
 
-    def rows(self, kind: str) -> Sequence[Row]:
+    def rows(self, kind: str) -> Sequence[ProcessRow]:
         found = state.read(self._home)
         return [row for row in found.rows if row.kind == kind] if found else []
 
@@ -133,7 +133,7 @@ class Stage:
         assert row.credentials
         return open_store(NodeSpec(name, row.endpoint, row.bucket, name), Path(row.credentials))
 
-    def _row(self, name: str) -> Row:
+    def _row(self, name: str) -> ProcessRow:
         return next(row for row in self.rows("node") if row.name == name)
 
     def wait(self, condition: Callable[[], object], seconds: float, what: str) -> float:

@@ -1,4 +1,4 @@
-"""What a node can do, as a contract. Adapters (`minio`, `memory`) and the wrapper (`guarded`) pass one suite.
+"""What a node can do, as a contract. Adapters (`s3_store`, `memory`) and the wrapper (`guarded`) pass one suite.
 
 Every call takes a `Deadline` that bounds the call as a whole, trickling answers included, and raises:
 `NodeTimeout` when it passes; `NodeError` on refused, reset, cut connections and 5xx; `NodeReadOnly` when the node is

@@ -19,11 +19,11 @@ PIECE = 256 * 1024  # a node that stops reading is noticed between two of them
 READ = 32 * 1024  # a small blob comes with its head in one call
 
 
-class Cut(NodeError):
+class ConnectionLost(NodeError):
     """The connection ended. `answered`: after the first byte of the answer."""
 
 
-class Connection:
+class NodeConnection:
     """A socket with the bytes received ahead of what was asked for."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -80,7 +80,7 @@ class Connection:
         except TimeoutError:
             raise NodeTimeout("the node stopped taking data") from None
         except OSError as error:
-            raise Cut(f"the connection broke ({words(error)})", answered=False) from None
+            raise ConnectionLost(f"the connection broke ({words(error)})", answered=False) from None
 
     def _receive(self, buffer: memoryview) -> int:
         began = self._answered or self._patient
@@ -91,16 +91,16 @@ class Connection:
                 with suppress(TimeoutError):  # `patience` says when it was long enough
                     count = self._sock.recv_into(buffer)
         except OSError as error:
-            raise Cut(f"the connection broke ({words(error)})", self._answered) from None
+            raise ConnectionLost(f"the connection broke ({words(error)})", self._answered) from None
         if count == 0:
-            raise Cut("the answer ended too early", self._answered)
+            raise ConnectionLost("the answer ended too early", self._answered)
         if not self._answered:
             self._answered = True
             self._deadline.begun()
         return count
 
 
-def connect(host: str, port: int, tls: ssl.SSLContext | None, deadline: Deadline) -> Connection:
+def connect(host: str, port: int, tls: ssl.SSLContext | None, deadline: Deadline) -> NodeConnection:
     """Connect within 0.5 s, handshake included. The look-up of a name is the resolver's and not bounded."""
     failure: Exception = OSError("no address")
     try:
@@ -112,7 +112,7 @@ def connect(host: str, port: int, tls: ssl.SSLContext | None, deadline: Deadline
                 sock.connect(cast(str, address))
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.settimeout(limit.remaining())
-                return Connection(tls.wrap_socket(sock, server_hostname=host) if tls else sock)
+                return NodeConnection(tls.wrap_socket(sock, server_hostname=host) if tls else sock)
             except (OSError, NodeTimeout) as error:
                 sock.close()
                 failure = error

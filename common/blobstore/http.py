@@ -22,7 +22,7 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 from common.blobstore.base import Bytes, Deadline
-from common.blobstore.connection import Connection, Cut, connect
+from common.blobstore.connection import ConnectionLost, NodeConnection, connect
 from common.errors import ConfigurationError, NodeError
 
 IDLE_MAX = 16  # connections kept; a process has 8 threads and a few probes
@@ -39,7 +39,7 @@ class Answer:
     `size`: bytes of its body, -1 where it is not announced. `headers`: by lower-case name.
     """
 
-    def __init__(self, transport: Transport, connection: Connection, method: str) -> None:
+    def __init__(self, transport: Transport, connection: NodeConnection, method: str) -> None:
         self._transport = transport
         self._connection = connection
         self.status, self._keeps, self.headers = _head(connection)
@@ -121,7 +121,7 @@ class Transport:
         self.authority = parts.netloc.rpartition("@")[2]
         self._host, self._port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
-        self._idle: deque[Connection] = deque()
+        self._idle: deque[NodeConnection] = deque()
 
     def request(
         self, method: str, target: str, deadline: Deadline, body: Bytes | None = None, headers: str = ""
@@ -133,12 +133,12 @@ class Transport:
         connection = self._take() or self._connect(deadline)
         try:
             return self._exchange(connection, method, head, data, deadline)
-        except Cut as cut:
+        except ConnectionLost as cut:
             if connection.fresh or cut.answered:
                 raise
         return self._exchange(self._connect(deadline), method, head, data, deadline)
 
-    def give_back(self, connection: Connection) -> None:
+    def give_back(self, connection: NodeConnection) -> None:
         """Keep a connection whose answer was read to its end."""
         connection.fresh = False
         connection.idle_since = time.monotonic()
@@ -153,22 +153,22 @@ class Transport:
             connection.close()
 
     def _exchange(
-        self, connection: Connection, method: str, head: bytes, body: memoryview | None, deadline: Deadline
+        self, connection: NodeConnection, method: str, head: bytes, body: memoryview | None, deadline: Deadline
     ) -> Answer:
-        broken: Cut | None = None
+        broken: ConnectionLost | None = None
         try:
             try:
                 connection.send(head, body, deadline)
-            except Cut as cut:
+            except ConnectionLost as cut:
                 broken = cut
             return Answer(self, connection, method)
         except BaseException as error:
             connection.close()
-            if broken is not None and isinstance(error, Cut):
+            if broken is not None and isinstance(error, ConnectionLost):
                 raise broken from None
             raise
 
-    def _take(self) -> Connection | None:
+    def _take(self) -> NodeConnection | None:
         oldest = time.monotonic() - IDLE_SECONDS
         while (connection := self._pop()) is not None:
             if connection.idle_since > oldest and connection.quiet():
@@ -176,17 +176,17 @@ class Transport:
             connection.close()
         return None
 
-    def _pop(self) -> Connection | None:
+    def _pop(self) -> NodeConnection | None:
         try:
             return self._idle.pop()
         except IndexError:
             return None
 
-    def _connect(self, deadline: Deadline) -> Connection:
+    def _connect(self, deadline: Deadline) -> NodeConnection:
         return connect(self._host, self._port, self._tls, deadline)
 
 
-def _head(connection: Connection) -> tuple[int, bool, dict[str, str]]:
+def _head(connection: NodeConnection) -> tuple[int, bool, dict[str, str]]:
     """Status, whether the connection stays open, headers; interim (1xx) answers are passed over."""
     while True:
         first, *lines = connection.until(b"\r\n\r\n", HEAD_MAX).decode("latin-1").split("\r\n")

@@ -31,17 +31,17 @@ CHECKSUM = "x-amz-checksum-crc32"
 EXPIRES = 900  # seconds; also how far a node's clock may be ahead of ours, which is what S3 servers allow anyway
 
 
-def open_store(spec: NodeSpec, credentials: Path) -> MinioStore:
+def open_store(spec: NodeSpec, credentials: Path) -> S3Store:
     """The store of a node whose credentials file (JSON: access_key, secret_key) is given. ConfigurationError."""
     try:
-        return MinioStore(spec, *read_credentials(credentials))
+        return S3Store(spec, *read_credentials(credentials))
     except ConfigurationError as error:
         raise ConfigurationError(f"node {spec.name}: {error.detail}") from None
     except ValueError:
         raise ConfigurationError(f"node {spec.name}: its endpoint is no http(s)://host:port") from None
 
 
-class MinioStore:
+class S3Store:
     """BlobStore over S3."""
 
     def __init__(self, spec: NodeSpec, access_key: str, secret_key: str) -> None:

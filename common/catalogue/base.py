@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from common.actors import Actor, LastEnd
-from common.catalogue.healing import Copies, DeadLetters, LockedNames, Moves, Orphans, Scrubs
+from common.catalogue.healing import Copies, DeadLetters, LockedNames, Orphans, Relocations, Scrubs
 from common.catalogue.topology import Topology
 from common.catalogue.uploads import Uploads
 from common.objects import (
@@ -356,7 +356,7 @@ class Catalogue(Protocol):
     def dead_letters(self) -> DeadLetters: ...
 
     @property
-    def moves(self) -> Moves: ...
+    def moves(self) -> Relocations: ...
 
     @property
     def scrubs(self) -> Scrubs: ...

@@ -9,10 +9,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.moves import BlobCopies, Move
+from common.moves import BlobCopies, Relocation
 from common.objects import BlobName, StoredBlob
-from common.scrubbing import LockedName, Reclaimed, ScopePage, Scrub, Standing, StoredCopy
-from common.work import Claim, CopyAction, DeadLetter, End, Ended
+from common.scrubbing import LockedName, NameStanding, Reclaimed, ScopePage, Scrub, StoredCopy
+from common.work import Claim, CopyAction, DeadLetter, Outcome, OutcomeEffect
 
 DuePlace = tuple[float, int]
 """A place in the order of due rows: (next_attempt_at, copy id)."""
@@ -27,7 +27,8 @@ class Reach:
 
 
 class Copies(Protocol):
-    """The state machine of design 5. Every change adds 1 to the row's fence; ends carry the fence they claimed."""
+    """The state machine of design 5. Every change adds 1 to the row's fence; an outcome carries the fence of its
+    claim."""
 
     def due(
         self,
@@ -61,7 +62,7 @@ class Copies(Protocol):
         (copy id, fence) of those that were; the others are over.
         """
 
-    def end(self, ends: Sequence[End]) -> Ended:
+    def end(self, outcomes: Sequence[Outcome]) -> OutcomeEffect:
         """Apply each end whose fence still holds; which did, and which versions became whole by it (on PostgreSQL not
         one whose last two copies end in two transactions at once)."""
 
@@ -119,7 +120,7 @@ class DeadLetters(Protocol):
         """Off the list and the counts; the copy stays wanted, and dead. NoSuchDeadLetter if it is not on the list."""
 
 
-class Moves(Protocol):
+class Relocations(Protocol):
     """Where copies lie, and how that changes. Only blobs of current versions are seen and changed here."""
 
     def examine(
@@ -137,7 +138,7 @@ class Moves(Protocol):
     def of(self, blob_ids: Sequence[str]) -> Sequence[BlobCopies]:
         """These blobs by id, without those whose version is not current."""
 
-    def apply(self, moves: Sequence[Move]) -> Collection[str]:
+    def apply(self, moves: Sequence[Relocation]) -> Collection[str]:
         """The blob ids of the moves that were made, each wholly; the others are for a later look.
 
         A move is made only while its version is current, the blob has exactly the rows it was decided on, with the
@@ -201,7 +202,7 @@ class Scrubs(Protocol):
 class Orphans(Protocol):
     """Names on a node that no row wants there. See `workers/reclaim.py` for the sequence."""
 
-    def sort(self, node_id: str, names: Sequence[BlobName]) -> Mapping[BlobName, Standing]:
+    def sort(self, node_id: str, names: Sequence[BlobName]) -> Mapping[BlobName, NameStanding]:
         """What each of up to 1,000 names on that node is."""
 
     def bury(self, blob_ids: Collection[str]) -> Collection[str]:

@@ -32,7 +32,7 @@ class TaskName(StrEnum):
     VERIFY = "boveda.verify"  # blob ids
     DOUBT = "boveda.doubt"  # blob ids
     DELETE = "boveda.delete"  # blob ids
-    SETTLE = "boveda.settle"  # blob ids
+    DROP_SURPLUS = "boveda.drop_surplus"  # blob ids
     SWEEP = "boveda.sweep"  # no ids
     JOB = "boveda.job"  # one job id
     SCRUB = "boveda.scrub"  # one node id
@@ -44,7 +44,7 @@ QUEUE_OF = {
     TaskName.VERIFY: Queue.REPAIR,
     TaskName.DOUBT: Queue.REPAIR,
     TaskName.DELETE: Queue.DELETE,
-    TaskName.SETTLE: Queue.REPAIR,
+    TaskName.DROP_SURPLUS: Queue.REPAIR,
     TaskName.SWEEP: Queue.CONTROL,
     TaskName.JOB: Queue.REPAIR,
     TaskName.SCRUB: Queue.SCRUB,

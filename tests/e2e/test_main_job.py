@@ -14,7 +14,7 @@ import pytest
 import urllib3
 
 from common.objects import MIB, blob_name
-from tests.faults.bare_upload import Upload
+from tests.faults.bare_upload import BarePut
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.nodes import DirectNode
 from tests.support.servers import tool
@@ -177,7 +177,7 @@ def test_bodies_of_any_size_come_back_from_whichever_node_is_left(cluster: Clust
 
 def test_a_long_body_that_is_cut_leaves_nothing_on_any_node(cluster: Cluster) -> None:
     left = unwanted(cluster)  # what an earlier upload that failed has put may stay for an hour
-    upload = Upload(cluster, "cut-long", 40 * MIB)
+    upload = BarePut(cluster, "cut-long", 40 * MIB)
     upload.send(os.urandom(20 * MIB))
     wait_until(lambda: unwanted(cluster) - left, 20, "its first blobs are on nodes")
     upload.half_close()

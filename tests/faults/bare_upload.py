@@ -36,14 +36,14 @@ class Sending:
         return int(head.split(b" ", 2)[1]) if head else 0
 
 
-class Upload(Sending):
+class BarePut(Sending):
     """A PUT of an object."""
 
     def __init__(self, cluster: Cluster, key: str, size: int) -> None:
         super().__init__(cluster, f"PUT /v1/buckets/archivos/objects/{key}", size)
 
 
-class Part(Sending):
+class BarePatch(Sending):
     """A PATCH of a resumable upload."""
 
     def __init__(self, cluster: Cluster, url: str, offset: int, size: int) -> None:

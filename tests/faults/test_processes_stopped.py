@@ -15,7 +15,7 @@ import pytest
 
 from cli.cluster import act
 from cli.cluster.home import Home
-from tests.faults.bare_upload import Upload
+from tests.faults.bare_upload import BarePut
 from tests.faults.between import children
 from tests.faults.history import History
 from tests.support.cluster import Cluster
@@ -68,7 +68,7 @@ def test_requests_in_flight_are_finished_when_the_gateways_are_told_to_end(clust
     cluster.wait_converged()
     download = cluster.get("in-flight-old", preload_content=False)
     got = download.read(MIB)
-    upload = Upload(cluster, "in-flight", len(body))
+    upload = BarePut(cluster, "in-flight", len(body))
     upload.send(body[: MIB // 4])
     with ThreadPoolExecutor(1) as operator:
         stopping = operator.submit(cluster.act, "stop", "api")

@@ -9,7 +9,7 @@ from base64 import b64encode
 
 import urllib3
 
-from tests.faults.bare_upload import Part
+from tests.faults.bare_upload import BarePatch
 from tests.support.cluster import Cluster
 from tests.support.shared import wish
 from tests.support.waiting import wait_until
@@ -47,7 +47,7 @@ def test_an_upload_goes_on_after_its_client_the_gateways_and_a_node_were_killed(
     body = os.urandom(12 * BLOB + 12_345)
     url = begin(cluster, "survivor", len(body))
 
-    part = Part(cluster, url, 0, len(body))
+    part = BarePatch(cluster, url, 0, len(body))
     part.send(body[: 2 * BLOB + MIB + 1000])
     wait_until(lambda: offset(cluster, url) >= 2 * BLOB, 20, "its first blobs are acknowledged while it is sent")
     part.half_close()
@@ -55,7 +55,7 @@ def test_an_upload_goes_on_after_its_client_the_gateways_and_a_node_were_killed(
     assert offset(cluster, url) == 2 * BLOB + MIB, "what came, to the last whole chunk"
 
     at = offset(cluster, url)
-    part = Part(cluster, url, at, len(body) - at)
+    part = BarePatch(cluster, url, at, len(body) - at)
     part.send(body[at : at + 2 * BLOB + MIB])
     wait_until(lambda: offset(cluster, url) >= at + 2 * BLOB, 20, "more blobs are acknowledged")
     cluster.signal("api", signal.SIGKILL)
@@ -74,7 +74,7 @@ def test_an_upload_goes_on_after_its_client_the_gateways_and_a_node_were_killed(
     assert set(answers) <= {409, 204}
 
     at += BLOB
-    part = Part(cluster, url, at, len(body) - at)
+    part = BarePatch(cluster, url, at, len(body) - at)
     part.send(body[at : at + BLOB + MIB])
     victim = next(name for name, node in cluster.nodes().items() if node.names())
     cluster.act("kill", victim)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from api.connection import AHEAD_BYTES
-from tests.faults.bare_upload import Upload
+from tests.faults.bare_upload import BarePut
 from tests.support.cluster import Cluster
 from tests.support.shared import wish
 from tests.support.waiting import wait_until
@@ -22,31 +22,31 @@ MIB = 1 << 20
 OLD = b"what was there before" * 100
 
 
-def cut(upload: Upload) -> int:
+def cut(upload: BarePut) -> int:
     upload.half_close()
     return upload.status()
 
 
-def gone(upload: Upload) -> int:
+def gone(upload: BarePut) -> int:
     upload.reset()
     return 0
 
 
-def stalled(upload: Upload) -> int:
+def stalled(upload: BarePut) -> int:
     return upload.status()
 
 
 @pytest.mark.parametrize("size", [40_000, 20 * MIB])
 @pytest.mark.parametrize(("end", "statuses"), [(cut, {400, 0}), (gone, {0}), (stalled, {408})])
 def test_a_body_that_does_not_come_whole_changes_nothing(
-    cluster: Cluster, end: Callable[[Upload], int], statuses: set[int], size: int
+    cluster: Cluster, end: Callable[[BarePut], int], statuses: set[int], size: int
 ) -> None:
     key = f"{end.__name__}-{size}"
     assert cluster.put(key, OLD).status == 201
     cluster.wait_converged()
     old, counted = cluster.blobs(key), objects(cluster)
     for name in (key, f"{key}-new"):
-        upload = Upload(cluster, name, size)
+        upload = BarePut(cluster, name, size)
         upload.send(os.urandom(size * 3 // 4))
         assert end(upload) in statuses
     assert cluster.get(key).data == OLD
@@ -62,7 +62,7 @@ def objects(cluster: Cluster) -> list[tuple[str, str]]:
 
 def test_a_long_upload_that_broke_off_leaves_no_blob_on_any_node(cluster: Cluster) -> None:
     before = on_nodes(cluster)
-    upload = Upload(cluster, "long-and-gone", 40 * MIB)
+    upload = BarePut(cluster, "long-and-gone", 40 * MIB)
     upload.send(os.urandom(20 * MIB))
     wait_until(lambda: on_nodes(cluster) - before, 10, "its first blob is on a node")
     upload.reset()
@@ -101,7 +101,7 @@ def test_a_small_upload_slower_than_orphans_are_spared_is_refused_and_a_long_one
     """The blob of a small upload has no row while its body comes; it may not be committed once it may be reclaimed."""
     bodies = {"slow-small": os.urandom(400_000), "slow-long": os.urandom(17 * MIB)}
     sent = {"slow-small": 2 * AHEAD_BYTES, "slow-long": 16 * MIB}  # of both, as much as begins the upload
-    uploads = {key: Upload(cluster, key, len(body)) for key, body in bodies.items()}
+    uploads = {key: BarePut(cluster, key, len(body)) for key, body in bodies.items()}
     for key, upload in uploads.items():
         upload.send(bodies[key][: sent[key]])
     began = time.monotonic()

@@ -12,7 +12,7 @@ import pytest
 from common.blobstore.base import Deadline
 from common.catalogue.migrate import upgrade
 from common.catalogue.sql import SqlCatalogue, open_catalogue
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.objects import NodeHealth, NodeSpec
 from common.settings import Settings
 from tests.conftest import NodeFactory
@@ -32,7 +32,7 @@ class Stage:
         upgrade(self.catalogue)
         self.catalogue.nodes.register([node.spec for node in real])
         self.settings = Settings(credentials_dir=folder)
-        self.nodes = Nodes(self.catalogue.nodes, self.catalogue.leases, self.settings, "one")
+        self.nodes = WatchedNodes(self.catalogue.nodes, self.catalogue.leases, self.settings, "one")
         self.nodes.start()
         wait_until(lambda: {self.health(name) for name in self.real} == {NodeHealth.UP}, 10, "all nodes are up")
 

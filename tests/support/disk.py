@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.blobstore.base import Deadline
-from common.blobstore.minio import MinioStore, open_store
+from common.blobstore.minio import S3Store, open_store
 from common.errors import BlobMissing, BlobStoreError, NodeError
 from common.objects import NodeSpec
 
@@ -26,7 +26,7 @@ class Disk:
     Each kind of damage is there when the method returns: the server was asked.
     """
 
-    def __init__(self, folder: Path, store: MinioStore, bucket: str = "boveda") -> None:
+    def __init__(self, folder: Path, store: S3Store, bucket: str = "boveda") -> None:
         self._folder = folder
         self._store = store
         self._bucket = bucket

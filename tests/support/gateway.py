@@ -14,7 +14,7 @@ from common.catalogue.migrate import upgrade
 from common.catalogue.sql import open_catalogue
 from common.crypto.keyring import FileKeyring, Keyring, new_kek, write_keyring
 from common.jobs.base import Enqueuer, TaskName
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.objects import Headers, Version
 from common.placement import order
 from common.settings import Settings
@@ -79,7 +79,7 @@ class Gateway:
         self.catalogue.nodes.register([node.spec for node in real])
         self.catalogue.keks.ensure(keys.active())
         self.catalogue.buckets.put(BUCKET, 3, 1)
-        self.nodes = Nodes(self.catalogue.nodes, self.catalogue.leases, settings, name)
+        self.nodes = WatchedNodes(self.catalogue.nodes, self.catalogue.leases, settings, name)
         self.nodes.start()
         wait_until(lambda: len(self.nodes.candidates()) == len(real), 10, "all nodes take copies")
         self.store = StoreObject(self.catalogue, self.nodes, keys, Nobody(), settings)

@@ -30,7 +30,7 @@ from redis import Redis, RedisError
 from cli.cluster import ports, servers
 from cli.cluster.servers import Credentials, Launch, NodeKind
 from common.blobstore.base import Deadline
-from common.blobstore.minio import MinioStore, open_store
+from common.blobstore.minio import S3Store, open_store
 from common.errors import NodeError
 from common.objects import NodeSpec
 from tests.support.waiting import wait_until
@@ -202,7 +202,7 @@ class RealNode(Server):
         self.make_bucket(bucket)
         return NodeSpec(self.spec.name, self.spec.endpoint, bucket, self.spec.credentials)
 
-    def store(self, bucket: str | None = None) -> MinioStore:
+    def store(self, bucket: str | None = None) -> S3Store:
         """A client of it; the caller closes it."""
         spec = NodeSpec(self.spec.name, self.spec.endpoint, bucket or self.spec.bucket, self.spec.credentials)
         return open_store(spec, self.credentials_file)
@@ -218,7 +218,7 @@ class RealNode(Server):
         super().start()
 
 
-def _takes_a_blob(store: MinioStore) -> bool:
+def _takes_a_blob(store: S3Store) -> bool:
     try:
         store.create(Deadline(5))
         store.put("ready", b"?", Deadline(5))

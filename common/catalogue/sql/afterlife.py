@@ -29,7 +29,7 @@ def dooming(now: float) -> dict[str, Any]:
     }
 
 
-class Afterlife:
+class SqlExpiry:
     _database: Database
 
     def expire_uploads(self, limit: int = 100) -> int:

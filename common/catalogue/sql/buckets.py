@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from common.catalogue.base import Totals
 from common.catalogue.sql import totals
 from common.catalogue.sql.database import Database, unseen
-from common.catalogue.sql.plain import PlainSelect
+from common.catalogue.sql.plain import CompiledSelect
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.tables import buckets, objects, versions
 from common.errors import Conflict, NoSuchBucket, NotAllowed
@@ -17,7 +17,7 @@ from common.objects import Bucket, new_id
 
 _COLUMNS = (buckets.c.id, buckets.c.name, buckets.c.copies, buckets.c.write_copies, buckets.c.created_at)
 _BY_NAME = select(*_COLUMNS).where(buckets.c.name == bindparam("name"))
-_FIND = PlainSelect(_BY_NAME)
+_FIND = CompiledSelect(_BY_NAME)
 _ALL = select(*_COLUMNS).where(buckets.c.name.is_not(None)).order_by(buckets.c.name)
 
 

@@ -27,7 +27,7 @@ from common.catalogue.sql import rows
 from common.catalogue.sql.database import Database
 from common.catalogue.sql.reading import successor
 from common.catalogue.sql.tables import IS_WAITING, blobs, copies, objects, versions
-from common.catalogue.sql.working import Working
+from common.catalogue.sql.working import SqlClaims
 from common.objects import StoredBlob
 from common.work import CopyAction
 
@@ -145,7 +145,7 @@ _WANTED = (
 )
 
 
-class SqlCopies(Working):
+class SqlCopies(SqlClaims):
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, bindparam, select, text
 
-from common.catalogue.sql.plain import PlainSelect
+from common.catalogue.sql.plain import CompiledSelect
 from common.catalogue.sql.tables import buckets, keks, nodes
 from common.errors import KeysUnavailable, NoSuchBucket
 
-_BUCKET_AND_KEK = PlainSelect(
+_BUCKET_AND_KEK = CompiledSelect(
     select(buckets.c.deleted_at, keks.c.state)
     .select_from(buckets.join(keks, keks.c.id == bindparam("kek")))
     .where(buckets.c.id == bindparam("bucket"))
@@ -24,7 +24,9 @@ _BUCKET_AND_KEK = PlainSelect(
 _BUCKET = (
     select(buckets.c.deleted_at).where(buckets.c.id == bindparam("bucket")).with_for_update(read=True, key_share=True)
 )
-_NODES = PlainSelect(select(nodes.c.id, nodes.c.mode).order_by(nodes.c.id).with_for_update(read=True, key_share=True))
+_NODES = CompiledSelect(
+    select(nodes.c.id, nodes.c.mode).order_by(nodes.c.id).with_for_update(read=True, key_share=True)
+)
 _NAME = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
 

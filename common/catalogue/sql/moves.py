@@ -18,7 +18,7 @@ from common.catalogue.sql import locks, rows
 from common.catalogue.sql.afterlife import dooming
 from common.catalogue.sql.database import Database
 from common.catalogue.sql.tables import IS_WAITING, blobs, copies, nodes, versions
-from common.moves import BlobCopies, CopyRow, Move
+from common.moves import BlobCopies, CopyRow, Relocation
 from common.objects import CopyState
 
 _ON_NODE = (
@@ -77,7 +77,7 @@ _VERIFIED = (
 )
 
 
-class SqlMoves:
+class SqlRelocations:
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -106,7 +106,7 @@ class SqlMoves:
     def of(self, blob_ids: Sequence[str]) -> Sequence[BlobCopies]:
         return self._database.read(lambda connection: _of(connection, blob_ids))
 
-    def apply(self, moves: Sequence[Move]) -> Collection[str]:
+    def apply(self, moves: Sequence[Relocation]) -> Collection[str]:
         def work(connection: Connection) -> Collection[str]:
             modes = locks.share_nodes(connection)
             valid = _unchanged(connection, [move for move in moves if _fits(move, modes)])
@@ -169,14 +169,14 @@ def _of(connection: Connection, blob_ids: Sequence[str]) -> list[BlobCopies]:
     return result
 
 
-def _fits(move: Move, modes: Mapping[str, str]) -> bool:
+def _fits(move: Relocation, modes: Mapping[str, str]) -> bool:
     """Whether copies may be added, and given up, with the nodes as they are now: a change of a mode changes no row."""
     if (move.doom or move.delete) and any(modes.get(node_id) != mode for node_id, mode in move.modes.items()):
         return False
     return all(node_id is None or modes.get(node_id) == "active" for node_id in move.add)
 
 
-def _unchanged(connection: Connection, moves: Sequence[Move]) -> Sequence[Move]:
+def _unchanged(connection: Connection, moves: Sequence[Relocation]) -> Sequence[Relocation]:
     """Those whose version is current, and whose rows are still the ones they were decided on."""
     of_versions = list({move.copies.version_id for move in moves})
     current = set(connection.execute(_CURRENT, {"versions": of_versions}).scalars()) if moves else set()
@@ -191,7 +191,7 @@ def _fences(seen: Iterable[CopyRow]) -> Mapping[int, int]:
     return {row.id: row.fence for row in seen}
 
 
-def _change(connection: Connection, moves: Sequence[Move], now: float) -> None:
+def _change(connection: Connection, moves: Sequence[Relocation], now: float) -> None:
     new = [
         {"blob_id": move.copies.blob.id, "node_id": node_id, "state": "missing", "next_attempt_at": now}
         for move in moves

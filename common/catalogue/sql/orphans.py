@@ -15,7 +15,7 @@ from common.catalogue.sql.database import Database
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.tables import blobs, copies, node_health, nodes, versions
 from common.objects import BlobName
-from common.scrubbing import Standing
+from common.scrubbing import NameStanding
 
 _ROWS = select(blobs.c.id, blobs.c.version_id, versions.c.state, versions.c.wanted).select_from(
     blobs.outerjoin(versions, versions.c.id == blobs.c.version_id)
@@ -76,7 +76,7 @@ class SqlOrphans:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def sort(self, node_id: str, names: Sequence[BlobName]) -> Mapping[BlobName, Standing]:
+    def sort(self, node_id: str, names: Sequence[BlobName]) -> Mapping[BlobName, NameStanding]:
         return self._database.read(lambda connection: _sort(connection, node_id, names)) if names else {}
 
     def bury(self, blob_ids: Collection[str]) -> Collection[str]:
@@ -95,7 +95,7 @@ class SqlOrphans:
             connection.execute(_LOCK_COPIES, {"ids": list(there)}).all()
             now = self._database.now(connection)
             standings = _sort(connection, node_id, [name for name in names if name.blob_id in there])
-            strays = sorted((name for name, standing in standings.items() if standing is Standing.STRAY), key=str)
+            strays = sorted((name for name, standing in standings.items() if standing is NameStanding.STRAY), key=str)
             return sum(connection.execute(_DOOM, _doomed(name, node_id, now)).rowcount for name in strays)
 
         return self._database.write(work) if names else 0
@@ -119,20 +119,20 @@ def _doomed(name: BlobName, node_id: str, now: float) -> dict[str, Any]:
     return {"blob": name.blob_id, "alias": name.alias, "node": node_id, "at": now}
 
 
-def _sort(connection: Connection, node_id: str, names: Sequence[BlobName]) -> Mapping[BlobName, Standing]:
+def _sort(connection: Connection, node_id: str, names: Sequence[BlobName]) -> Mapping[BlobName, NameStanding]:
     ids = list({name.blob_id for name in names})
     known = {row.id: row for row in connection.execute(_BLOB_ROWS, {"ids": ids})}
     held = {row.blob_id: row for row in connection.execute(_COPIES, {"ids": list(known), "node": node_id})}
     return {name: _standing(name, known.get(name.blob_id), held.get(name.blob_id)) for name in names}
 
 
-def _standing(name: BlobName, blob: AnyRow | None, copy: AnyRow | None) -> Standing:
+def _standing(name: BlobName, blob: AnyRow | None, copy: AnyRow | None) -> NameStanding:
     """`copy.here`: the alias of the row on the node asked about, "" without one, None where there is no row."""
     if blob is None or blob.version_id is None:
-        return Standing.ORPHAN
+        return NameStanding.ORPHAN
     if copy is not None and copy.here is not None:
-        return Standing.KNOWN if copy.here == (name.alias or "") else Standing.LEFTOVER
+        return NameStanding.KNOWN if copy.here == (name.alias or "") else NameStanding.LEFTOVER
     if blob.state == "doomed":
-        return Standing.STRAY
+        return NameStanding.STRAY
     settled = copy is not None and copy.unsettled == 0 and copy.counted >= blob.wanted
-    return Standing.STRAY if blob.state == "current" and settled else Standing.KEPT
+    return NameStanding.STRAY if blob.state == "current" and settled else NameStanding.KEPT

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 Decoders = Sequence[tuple[int, Callable[[Any], Any]]]
 
 
-class PlainSelect:
+class CompiledSelect:
     """Safe across threads. Parameters are named as in the statement; it has no others."""
 
     def __init__(self, statement: Select[Any]) -> None:

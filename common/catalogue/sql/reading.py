@@ -10,14 +10,14 @@ from common.catalogue.base import Found, Listing
 from common.catalogue.sql import rows
 from common.catalogue.sql.buckets import by_name
 from common.catalogue.sql.database import Database
-from common.catalogue.sql.plain import PlainSelect
+from common.catalogue.sql.plain import CompiledSelect
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.tables import blobs, buckets, copies, objects, versions
 from common.errors import NoSuchObject
 from common.objects import CopyState, Protection, StoredBlob, Version
 from common.work import CopyDetail
 
-_FIND = PlainSelect(
+_FIND = CompiledSelect(
     select(*rows.VERSION, *rows.BLOB, *rows.COPY)
     .select_from(
         rows.with_copies(
@@ -93,7 +93,7 @@ def successor(prefix: str) -> str | None:
     return None
 
 
-class Reading:
+class SqlLookups:
     _database: Database
 
     def find(self, bucket: str, key: str, blobs: int = 16) -> Found:

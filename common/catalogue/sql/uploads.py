@@ -2,7 +2,7 @@
 
 Each change, in one transaction: 1. node rows shared, where copies are written · 2. the version's expiry moved, by
 compare-and-set on `uploading` · 3. the upload's row changed, by compare-and-set on the holder · 4. blobs and copies.
-The commit itself is that of every version (`writing`), which finishes the upload's row too.
+The commit itself is that of every version (`commits`), which finishes the upload's row too.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def became_whole(connection: Connection, blob_ids: Collection[str], now: float) 
     return tuple(max(0.0, now - row.created_at) for row in found)
 
 
-class Wholeness:
+class SqlConvergence:
     _database: Database
 
     def newest(self) -> int:

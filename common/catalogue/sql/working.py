@@ -18,9 +18,9 @@ from sqlalchemy import Connection, bindparam, delete, func, select, tuple_, upda
 from common.catalogue.sql import locked_names, rows
 from common.catalogue.sql.rows import AnyRow
 from common.catalogue.sql.tables import blobs, copies, versions
-from common.catalogue.sql.wholeness import Wholeness, became_whole
+from common.catalogue.sql.wholeness import SqlConvergence, became_whole
 from common.objects import CopyState, Placed
-from common.work import Claim, CopyAction, End, Ended
+from common.work import Claim, CopyAction, Outcome, OutcomeEffect
 
 LAPSED = "lapsed"
 _UNLEASED: dict[str, Any] = {"lease_owner": None, "lease_until": None, "enqueued_at": None}
@@ -140,7 +140,7 @@ _LAPSED = (
 )
 
 
-class Working(Wholeness):
+class SqlClaims(SqlConvergence):
     def claim(
         self, action: CopyAction, blob_ids: Sequence[str], nodes: Collection[str], owner: str, lease: float
     ) -> Sequence[Claim]:
@@ -176,10 +176,10 @@ class Working(Wholeness):
 
         return self._database.write(work) if claims else set()
 
-    def end(self, ends: Sequence[End]) -> Ended:
-        def work(connection: Connection) -> Ended:
-            found = {row.id: row for row in connection.execute(_FENCES, {"ids": [end.copy_id for end in ends]})}
-            valid = [end for end in ends if end.copy_id in found and found[end.copy_id].fence == end.fence]
+    def end(self, outcomes: Sequence[Outcome]) -> OutcomeEffect:
+        def work(connection: Connection) -> OutcomeEffect:
+            found = {row.id: row for row in connection.execute(_FENCES, {"ids": [end.copy_id for end in outcomes]})}
+            valid = [end for end in outcomes if end.copy_id in found and found[end.copy_id].fence == end.fence]
             now = self._database.now(connection)
             _apply(connection, valid, now)
             locked = [(found[end.copy_id], end) for end in valid if end.locked is not None]
@@ -187,9 +187,9 @@ class Working(Wholeness):
                 _give_up_names(connection, locked, now)
             stored = [found[end.copy_id] for end in valid if end.state is CopyState.STORED]
             made = {row.blob_id for row in stored if row.stored_at is None}
-            return Ended(frozenset(end.copy_id for end in valid), became_whole(connection, made, now))
+            return OutcomeEffect(frozenset(end.copy_id for end in valid), became_whole(connection, made, now))
 
-        return self._database.write(work) if ends else Ended(frozenset(), ())
+        return self._database.write(work) if outcomes else OutcomeEffect(frozenset(), ())
 
     def expire_leases(self, limit: int = 1000) -> Sequence[Claim]:
         def work(connection: Connection) -> Sequence[Claim]:
@@ -233,15 +233,15 @@ def _counted(failures: Mapping[str, int] | None, lapsed: int) -> Mapping[str, in
     return {**counts, LAPSED: counts.get(LAPSED, 0) + lapsed} if lapsed else counts
 
 
-def _apply(connection: Connection, ends: Sequence[End], now: float) -> None:
+def _apply(connection: Connection, outcomes: Sequence[Outcome], now: float) -> None:
     for verified in (True, False):
-        stored = [end.copy_id for end in ends if end.state is CopyState.STORED and end.verified is verified]
+        stored = [end.copy_id for end in outcomes if end.state is CopyState.STORED and end.verified is verified]
         if stored:
             connection.execute(_END_STORED, {"ids": stored, "at": now, "verified": now if verified else None})
-    gone = [end.copy_id for end in ends if end.state is None]
+    gone = [end.copy_id for end in outcomes if end.state is None]
     if gone:
         connection.execute(_END_GONE, {"ids": gone})
-    rest = [end for end in ends if end.state not in (None, CopyState.STORED)]
+    rest = [end for end in outcomes if end.state not in (None, CopyState.STORED)]
     released = [{"of_id": end.copy_id, "next": end.next_attempt_at or now} for end in rest if end.released]
     if released:
         connection.execute(_END_RELEASED, released)
@@ -250,17 +250,17 @@ def _apply(connection: Connection, ends: Sequence[End], now: float) -> None:
         connection.execute(_END_OTHERWISE, failed)
 
 
-def _give_up_names(connection: Connection, ends: Sequence[tuple[AnyRow, End]], now: float) -> None:
+def _give_up_names(connection: Connection, outcomes: Sequence[tuple[AnyRow, Outcome]], now: float) -> None:
     locked_names.remember(
-        connection, [(row.node_id, row.blob_id, end.locked, now) for row, end in ends if end.locked is not None]
+        connection, [(row.node_id, row.blob_id, end.locked, now) for row, end in outcomes if end.locked is not None]
     )
-    for _, end in ends:
+    for _, end in outcomes:
         if end.state is CopyState.STORED:
             connection.execute(_RENAME, {"of_id": end.copy_id, "new_alias": end.alias})
 
 
-def _failures(ends: Iterable[End], now: float) -> Iterable[dict[str, Any]]:
-    for end in ends:
+def _failures(outcomes: Iterable[Outcome], now: float) -> Iterable[dict[str, Any]]:
+    for end in outcomes:
         yield {
             "of_id": end.copy_id,
             "to_state": end.state.value if end.state else None,

@@ -21,12 +21,12 @@ from common.catalogue.base import Committed
 from common.catalogue.sql import locks
 from common.catalogue.sql.buckets import by_name
 from common.catalogue.sql.database import Database
-from common.catalogue.sql.plain import PlainSelect
+from common.catalogue.sql.plain import CompiledSelect
 from common.catalogue.sql.tables import blobs, copies, node_health, nodes, objects, uploads, versions
 from common.errors import CatalogueUnavailable, NoSuchObject, UploadSuperseded
 from common.objects import CopyState, NewBlob, NewVersion, Preconditions
 
-_CURRENT = PlainSelect(
+_CURRENT = CompiledSelect(
     select(versions.c.id, versions.c.created_at)
     .select_from(objects.join(versions, versions.c.id == objects.c.version_id))
     .where(objects.c.bucket_id == bindparam("bucket"), objects.c.key == bindparam("key"))
@@ -99,7 +99,7 @@ _TOUCH = (
 )
 
 
-class Writing:
+class SqlCommits:
     _database: Database
 
     def begin(self, version_id: str, bucket_id: str, key: str, wanted: int, active_until: float) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from cli.cluster.servers import NodeKind
 from common.blobstore.base import BlobStore, Deadline
-from common.blobstore.minio import MinioStore, open_store
+from common.blobstore.minio import S3Store, open_store
 from common.errors import (
     BlobMissing,
     BlobStoreError,
@@ -49,7 +49,7 @@ def node(request: pytest.FixtureRequest) -> RealNode:
 
 
 @pytest.fixture(params=["minio", "seaweedfs"])
-def own(request: pytest.FixtureRequest, node_factory: NodeFactory) -> Iterator[tuple[RealNode, MinioStore]]:
+def own(request: pytest.FixtureRequest, node_factory: NodeFactory) -> Iterator[tuple[RealNode, S3Store]]:
     """A node that may be broken, and a client of it with a warm connection."""
     kind: NodeKind = request.param
     node = node_factory(kind=kind)
@@ -69,7 +69,7 @@ def test_a_bucket_that_is_not_there_is_told_from_a_blob_that_is_not(
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_wrong_credentials_are_refused_and_not_shown(node: RealNode, call: Callable[[BlobStore], object]) -> None:
-    stranger = MinioStore(node.spec, node.secrets.access_key, "not-the-secret-key")
+    stranger = S3Store(node.spec, node.secrets.access_key, "not-the-secret-key")
     with pytest.raises(NodeRefused) as caught:
         call(stranger)
     assert not isinstance(caught.value, BucketMissing)
@@ -82,7 +82,7 @@ def test_credentials_that_cannot_be_read_are_a_configuration_error(node: RealNod
         open_store(node.spec, node.credentials / "absent.json")
 
 
-def test_a_killed_node_fails_at_once_and_a_restarted_one_is_used_again(own: tuple[RealNode, MinioStore]) -> None:
+def test_a_killed_node_fails_at_once_and_a_restarted_one_is_used_again(own: tuple[RealNode, S3Store]) -> None:
     node, store = own
     node.kill()
     started = time.monotonic()
@@ -93,7 +93,7 @@ def test_a_killed_node_fails_at_once_and_a_restarted_one_is_used_again(own: tupl
     assert store.read("blobs/00/x", Deadline(SOON), LIMIT) == b"data"
 
 
-def test_connections_that_a_restart_left_stale_are_replaced_without_an_error(own: tuple[RealNode, MinioStore]) -> None:
+def test_connections_that_a_restart_left_stale_are_replaced_without_an_error(own: tuple[RealNode, S3Store]) -> None:
     node, store = own
     node.stop()
     node.start()
@@ -101,7 +101,7 @@ def test_connections_that_a_restart_left_stale_are_replaced_without_an_error(own
     assert store.read("blobs/00/y", Deadline(SOON), LIMIT) == b"after"
 
 
-def test_a_hung_node_costs_its_deadline_and_no_more(own: tuple[RealNode, MinioStore]) -> None:
+def test_a_hung_node_costs_its_deadline_and_no_more(own: tuple[RealNode, S3Store]) -> None:
     node, store = own
     node.pause()
     for size in (4, 8 << 20):
@@ -113,7 +113,7 @@ def test_a_hung_node_costs_its_deadline_and_no_more(own: tuple[RealNode, MinioSt
     wait_until(lambda: _reads(store), what="the node answers again")
 
 
-def test_a_wiped_node_has_no_bucket_until_it_is_made_again(own: tuple[RealNode, MinioStore]) -> None:
+def test_a_wiped_node_has_no_bucket_until_it_is_made_again(own: tuple[RealNode, S3Store]) -> None:
     node, store = own
     node.stop()
     node.wipe()
@@ -131,7 +131,7 @@ def test_bytes_that_were_changed_on_their_way_are_refused_and_what_was_there_sta
     parts = urlsplit(node.spec.endpoint)
     proxy = Proxy(parts.hostname or "", parts.port or 0)
     spec = replace(node.spec, endpoint=f"http://127.0.0.1:{proxy.port}")
-    store = MinioStore(spec, node.secrets.access_key, node.secrets.secret_key)
+    store = S3Store(spec, node.secrets.access_key, node.secrets.secret_key)
     name, new = blob_name(new_id()), blob_name(new_id())
     try:
         store.put(name, b"before", Deadline(SOON))
@@ -150,14 +150,14 @@ def test_bytes_that_were_changed_on_their_way_are_refused_and_what_was_there_sta
         proxy.close()
 
 
-def _reads(store: MinioStore) -> bool:
+def _reads(store: S3Store) -> bool:
     try:
         return store.read("blobs/00/x", Deadline(SOON), LIMIT) == b"data"
     except NodeError:
         return False
 
 
-def _says(store: MinioStore, error: type[BlobStoreError]) -> bool:
+def _says(store: S3Store, error: type[BlobStoreError]) -> bool:
     try:
         store.read("blobs/00/x", Deadline(SOON), LIMIT)
     except error:
@@ -167,7 +167,7 @@ def _says(store: MinioStore, error: type[BlobStoreError]) -> bool:
     return False
 
 
-def _makes(store: MinioStore) -> bool:
+def _makes(store: S3Store) -> bool:
     try:
         store.create(Deadline(SOON))
         store.put("ready", b"", Deadline(SOON))

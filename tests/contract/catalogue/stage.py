@@ -18,7 +18,7 @@ from common.objects import (
     Preconditions,
     new_id,
 )
-from common.work import Claim, CopyAction, End
+from common.work import Claim, CopyAction, Outcome
 
 KEK = "kek-1"
 
@@ -64,8 +64,8 @@ class Stage:
 
     def replicate(self, blob_id: str) -> None:
         claims = self.claim([blob_id])
-        ends = [End(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims]
-        assert len(self.catalogue.copies.end(ends).copy_ids) == len(claims)
+        outcomes = [Outcome(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims]
+        assert len(self.catalogue.copies.end(outcomes).copy_ids) == len(claims)
 
     def state(self, key: str) -> str:
         return self.catalogue.objects.find("papers", key).protection.state.value

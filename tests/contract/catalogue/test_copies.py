@@ -6,7 +6,7 @@ import pytest
 
 from common.catalogue.healing import Reach
 from common.objects import CopyState, NodeHealth, ObjectState, Preconditions
-from common.work import CopyAction, End
+from common.work import CopyAction, Outcome
 from tests.contract.catalogue.stage import Stage
 
 
@@ -42,7 +42,7 @@ def test_copies_nobody_can_be_waited_for_are_due_to_become_dead_letters(stage: S
     _, blob_id, _ = stage.put("a")
     assert stage.catalogue.copies.suspect(blob_id, stage.nodes[0], "a reader did not find it")
     (claim,) = stage.claim([blob_id], CopyAction.VERIFY)
-    stage.catalogue.copies.end([End(claim.copy_id, claim.fence, CopyState.MISSING, error="gone", kind="missing")])
+    stage.catalogue.copies.end([Outcome(claim.copy_id, claim.fence, CopyState.MISSING, error="gone", kind="missing")])
     assert [due(stage, node) for node in range(3)] == [[blob_id]] * 3
     assert due_rows(stage, 0, stage.nodes[:2]) == [], "the copy on the third may be there after all"
 
@@ -89,8 +89,8 @@ def test_an_overtaken_worker_writes_nothing(stage: Stage) -> None:
     old = stage.claim([blob_id], lease=-1)
     (lapsed, _) = stage.catalogue.copies.expire_leases()
     assert lapsed.failures == {"lapsed": 1}
-    ends = [End(claim.copy_id, claim.fence, CopyState.STORED) for claim in old]
-    assert stage.catalogue.copies.end(ends).copy_ids == set()
+    outcomes = [Outcome(claim.copy_id, claim.fence, CopyState.STORED) for claim in old]
+    assert stage.catalogue.copies.end(outcomes).copy_ids == set()
     assert stage.state("a") == "replicating"
 
 
@@ -98,8 +98,8 @@ def test_a_failure_waits_and_keeps_its_first_and_last_error(stage: Stage) -> Non
     _, blob_id, _ = stage.put("a")
     for message in ("first", "second"):
         (claim, *rest) = stage.claim([blob_id])
-        stage.catalogue.copies.end([End(other.copy_id, other.fence, CopyState.STORED) for other in rest])
-        failed = End(
+        stage.catalogue.copies.end([Outcome(other.copy_id, other.fence, CopyState.STORED) for other in rest])
+        failed = Outcome(
             claim.copy_id,
             claim.fence,
             CopyState.MISSING,
@@ -123,7 +123,7 @@ def test_a_later_attempt_is_not_due_before_its_time(stage: Stage) -> None:
     later = stage.catalogue.now() + 100
     stage.catalogue.copies.end(
         [
-            End(claim.copy_id, claim.fence, CopyState.MISSING, error="x", kind="node", next_attempt_at=later)
+            Outcome(claim.copy_id, claim.fence, CopyState.MISSING, error="x", kind="node", next_attempt_at=later)
             for claim in stage.claim([blob_id])
         ]
     )
@@ -134,7 +134,9 @@ def test_a_later_attempt_is_not_due_before_its_time(stage: Stage) -> None:
 def test_a_released_row_counts_no_attempt(stage: Stage) -> None:
     _, blob_id, _ = stage.put("a")
     claims = stage.claim([blob_id])
-    stage.catalogue.copies.end([End(claim.copy_id, claim.fence, CopyState.MISSING, released=True) for claim in claims])
+    stage.catalogue.copies.end(
+        [Outcome(claim.copy_id, claim.fence, CopyState.MISSING, released=True) for claim in claims]
+    )
     assert [claim.attempts for claim in stage.claim([blob_id])] == [1, 1]
 
 
@@ -143,14 +145,14 @@ def test_a_renewed_lease_does_not_lapse(stage: Stage) -> None:
     claims = stage.claim([blob_id], lease=-1)
     assert stage.catalogue.copies.renew(claims, "w", 60) == {(claim.copy_id, claim.fence) for claim in claims}
     assert stage.catalogue.copies.expire_leases() == []
-    ends = [End(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims]
-    assert len(stage.catalogue.copies.end(ends).copy_ids) == 2, "renewing keeps the fence"
+    outcomes = [Outcome(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims]
+    assert len(stage.catalogue.copies.end(outcomes).copy_ids) == 2, "renewing keeps the fence"
 
 
 def test_a_lease_is_renewed_for_the_claim_that_holds_it_and_for_no_other(stage: Stage) -> None:
     _, blob_id, _ = stage.put("a")
     first, second = stage.claim([blob_id], lease=-1)
-    stage.catalogue.copies.end([End(first.copy_id, first.fence, CopyState.MISSING, released=True)])
+    stage.catalogue.copies.end([Outcome(first.copy_id, first.fence, CopyState.MISSING, released=True)])
     (again,) = [claim for claim in stage.claim([blob_id], lease=-1) if claim.copy_id == first.copy_id]
     assert stage.catalogue.copies.renew([first], "w", 60) == set(), "the same owner's older claim"
     assert stage.catalogue.copies.renew([again], "another", 60) == set()
@@ -165,8 +167,8 @@ def test_a_node_that_returns_wakes_waiting_rows_and_dead_letters_of_every_target
     far = stage.catalogue.now() + 900
     stage.catalogue.copies.end(
         [
-            End(first.copy_id, first.fence, CopyState.MISSING, error="x", kind="node", next_attempt_at=far),
-            End(second.copy_id, second.fence, CopyState.MISSING, error="x", kind="node", dead=True),
+            Outcome(first.copy_id, first.fence, CopyState.MISSING, error="x", kind="node", next_attempt_at=far),
+            Outcome(second.copy_id, second.fence, CopyState.MISSING, error="x", kind="node", dead=True),
         ]
     )
     assert stage.catalogue.status().dead_letters == 1
@@ -186,7 +188,7 @@ def test_a_reader_marks_a_stored_copy_suspect_once(stage: Stage) -> None:
     assert not stage.catalogue.copies.suspect(blob_id, stage.nodes[0], "wrong bytes")
     assert not stage.catalogue.copies.suspect(blob_id, stage.nodes[1], "absent"), "a missing copy is not suspect"
     (claim,) = stage.claim([blob_id], CopyAction.VERIFY)
-    stage.catalogue.copies.end([End(claim.copy_id, claim.fence, CopyState.STORED, verified=True)])
+    stage.catalogue.copies.end([Outcome(claim.copy_id, claim.fence, CopyState.STORED, verified=True)])
     details = stage.catalogue.objects.copies("papers", "a")[1]
     assert [detail.verified_at is not None for detail in details] == [True, False, False]
 
@@ -196,8 +198,8 @@ def test_a_doomed_copy_never_goes_back(stage: Stage) -> None:
     claims = stage.claim([blob_id])
     stage.catalogue.objects.delete("papers", "a", Preconditions())
     stage.catalogue.objects.doom_copies(0)
-    ends = [End(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims]
-    assert stage.catalogue.copies.end(ends).copy_ids == set()
+    outcomes = [Outcome(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims]
+    assert stage.catalogue.copies.end(outcomes).copy_ids == set()
     assert not stage.catalogue.copies.suspect(blob_id, stage.nodes[0], "x")
     assert stage.catalogue.copies.queue_repair(blob_id, stage.nodes) == []
 
@@ -295,8 +297,8 @@ def test_wrong_bytes_are_not_due_until_another_copy_can_be_read(stage: Stage) ->
     for node in stage.nodes[:2]:
         assert stage.catalogue.copies.suspect(blob_id, node, "a reader saw it wrong")
     claims = stage.claim([blob_id], CopyAction.VERIFY)
-    ends = [End(claim.copy_id, claim.fence, CopyState.SUSPECT, error="wrong", kind="wrong") for claim in claims]
-    assert len(stage.catalogue.copies.end(ends).copy_ids) == 2
+    outcomes = [Outcome(claim.copy_id, claim.fence, CopyState.SUSPECT, error="wrong", kind="wrong") for claim in claims]
+    assert len(stage.catalogue.copies.end(outcomes).copy_ids) == 2
 
     def found(*readable: str) -> int:
         return len(due_rows(stage, 0, readable, CopyAction.VERIFY))

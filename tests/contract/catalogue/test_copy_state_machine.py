@@ -28,7 +28,7 @@ from sqlalchemy import select
 from common.catalogue.sql import open_catalogue
 from common.catalogue.sql.tables import copies
 from common.objects import CopyState, Preconditions
-from common.work import Claim, CopyAction, End
+from common.work import Claim, CopyAction, Outcome
 from tests.contract.catalogue.stage import Stage
 
 LEASE = 60.0
@@ -45,7 +45,7 @@ EDGES = {
 
 
 @dataclass(frozen=True)
-class Row:
+class ModelRow:
     """What the model says about a copy row. `enqueued` is a hint to the queue and taken from the table."""
 
     blob: str
@@ -60,7 +60,7 @@ class Row:
     dead: bool
     enqueued: bool
 
-    def bare(self) -> Row:
+    def bare(self) -> ModelRow:
         return replace(self, enqueued=False)
 
     def guarded(self) -> tuple[object, ...]:
@@ -79,8 +79,8 @@ class CopyRows(RuleBasedStateMachine):
         self.stage = Stage(self.catalogue)
         self.claims: list[Claim] = []
         self.doomed_at: float | None = None
-        self.rows: dict[int, Row] = {}
-        self.seen: dict[int, Row] = {}
+        self.rows: dict[int, ModelRow] = {}
+        self.seen: dict[int, ModelRow] = {}
 
     def teardown(self) -> None:
         self.catalogue.close()
@@ -93,10 +93,10 @@ class CopyRows(RuleBasedStateMachine):
         self.rows = self.seen = self.table()
         assert sorted(row.state for row in self.rows.values()) == ["missing"] * 3 + ["stored"] * 3
 
-    def table(self) -> dict[int, Row]:
+    def table(self) -> dict[int, ModelRow]:
         with self.catalogue.database.engine.connect() as connection:
             return {
-                row.id: Row(
+                row.id: ModelRow(
                     row.blob_id,
                     row.node_id,
                     row.state,
@@ -177,15 +177,15 @@ class CopyRows(RuleBasedStateMachine):
             counts = {"node": 1}
             self.change(claim.copy_id, state=state, failures=counts, due=self.now + 5, dead=how == "dead", **free)
 
-    def end(self, claim: Claim, how: str) -> End:
+    def end(self, claim: Claim, how: str) -> Outcome:
         if how == "stored":
-            return End(claim.copy_id, claim.fence, CopyState.STORED, verified=True)
+            return Outcome(claim.copy_id, claim.fence, CopyState.STORED, verified=True)
         if how == "gone":
-            return End(claim.copy_id, claim.fence, None)
+            return Outcome(claim.copy_id, claim.fence, None)
         if how == "released":
-            return End(claim.copy_id, claim.fence, claim.state, next_attempt_at=self.now + 5, released=True)
+            return Outcome(claim.copy_id, claim.fence, claim.state, next_attempt_at=self.now + 5, released=True)
         state = CopyState.MISSING if how == "absent" else claim.state
-        return End(
+        return Outcome(
             claim.copy_id,
             claim.fence,
             state,

@@ -6,7 +6,7 @@ import pytest
 
 from common.errors import NoSuchDeadLetter
 from common.objects import CopyState, Preconditions
-from common.work import CopyAction, DeadLetter, End
+from common.work import CopyAction, DeadLetter, Outcome
 from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import Stage
 
@@ -17,8 +17,8 @@ def die(stage: Stage, key: str, errors: tuple[str, ...] = ("node gone",)) -> tup
     for number, error in enumerate(errors, 1):
         claims = stage.claim([blob_id])
         dead = number == len(errors)
-        ends = [
-            End(
+        outcomes = [
+            Outcome(
                 claim.copy_id,
                 claim.fence,
                 CopyState.MISSING,
@@ -29,7 +29,7 @@ def die(stage: Stage, key: str, errors: tuple[str, ...] = ("node gone",)) -> tup
             )
             for claim in claims
         ]
-        assert len(stage.catalogue.copies.end(ends).copy_ids) == 2
+        assert len(stage.catalogue.copies.end(outcomes).copy_ids) == 2
     return blob_id, [claim.copy_id for claim in claims]
 
 
@@ -87,7 +87,7 @@ def test_a_letter_of_a_deleted_object_is_a_delete(stage: Stage) -> None:
     stage.catalogue.objects.doom_copies(0)
     (claim, *_) = stage.claim([blob_id], CopyAction.DELETE)
     stage.catalogue.copies.end(
-        [End(claim.copy_id, claim.fence, CopyState.DOOMED, error="denied", kind="refused", dead=True)]
+        [Outcome(claim.copy_id, claim.fence, CopyState.DOOMED, error="denied", kind="refused", dead=True)]
     )
     (letter,) = letters(stage)
     assert (letter.state, letter.bucket, letter.key) == (CopyState.DOOMED, None, "a")
@@ -129,11 +129,11 @@ def test_an_acknowledged_letter_that_dies_again_is_back_on_the_list(stage: Stage
     else:
         for copy_id in ids:
             stage.catalogue.dead_letters.retry(copy_id)
-    ends = [
-        End(claim.copy_id, claim.fence, CopyState.MISSING, error="x", kind="node", dead=True)
+    outcomes = [
+        Outcome(claim.copy_id, claim.fence, CopyState.MISSING, error="x", kind="node", dead=True)
         for claim in stage.claim([blob_id])
     ]
-    assert len(stage.catalogue.copies.end(ends).copy_ids) == 2
+    assert len(stage.catalogue.copies.end(outcomes).copy_ids) == 2
     assert [letter.copy_id for letter in letters(stage)] == ids
 
 

@@ -12,9 +12,9 @@ SCRUB, SWEEP, HEALTH, COPIES = Actor.SCRUB, Actor.SWEEP, Actor.HEALTH, Actor.COP
 
 
 def test_nothing_is_known_of_those_that_never_ended_and_nobody_waits_for(catalogue: SqlCatalogue) -> None:
-    ends = catalogue.last_ends.all()
-    assert [ends[actor] for actor in (SCRUB, Actor.RECLAIM, COPIES)] == [LastEnd()] * 3
-    assert {end.ended_at for end in ends.values()} == {None}
+    outcomes = catalogue.last_ends.all()
+    assert [outcomes[actor] for actor in (SCRUB, Actor.RECLAIM, COPIES)] == [LastEnd()] * 3
+    assert {end.ended_at for end in outcomes.values()} == {None}
 
 
 def test_an_end_is_dated_by_the_catalogue_and_ends_the_waiting(catalogue: SqlCatalogue) -> None:
@@ -58,8 +58,8 @@ def test_a_migrated_catalogue_waits_for_its_first_sweep_and_the_next_migration_c
     catalogue: SqlCatalogue,
 ) -> None:
     upgrade(catalogue)
-    ends = catalogue.last_ends.all()
-    assert {actor for actor, end in ends.items() if end.awaited_since is not None} == {SWEEP, HEALTH}
+    outcomes = catalogue.last_ends.all()
+    assert {actor for actor, end in outcomes.items() if end.awaited_since is not None} == {SWEEP, HEALTH}
     catalogue.last_ends.ended(SWEEP)
     before = catalogue.last_ends.all()
     upgrade(catalogue)

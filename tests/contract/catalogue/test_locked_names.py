@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from common.objects import BlobName, CopyState, Preconditions
-from common.scrubbing import Standing
-from common.work import Claim, CopyAction, End, Locked
+from common.scrubbing import NameStanding
+from common.work import Claim, CopyAction, Locked, Outcome
 from tests.contract.catalogue.stage import Stage
 
 ALIAS = "0123abcd"
@@ -20,7 +20,7 @@ def renamed(stage: Stage, key: str = "a") -> str:
     """A blob whose second copy was stored under an alias."""
     _, blob_id, _ = stage.put(key)
     claim = claimed(stage, blob_id, CopyAction.REPLICATE)
-    end = End(claim.copy_id, claim.fence, CopyState.STORED, locked=Locked(None, "it answered 500"), alias=ALIAS)
+    end = Outcome(claim.copy_id, claim.fence, CopyState.STORED, locked=Locked(None, "it answered 500"), alias=ALIAS)
     stage.catalogue.copies.end([end])
     return blob_id
 
@@ -60,7 +60,7 @@ def test_the_name_that_was_given_up_is_remembered_until_it_is_forgotten(stage: S
 def test_an_overtaken_end_gives_no_name_up(stage: Stage) -> None:
     _, blob_id, _ = stage.put("a")
     claim = claimed(stage, blob_id, CopyAction.REPLICATE)
-    end = End(claim.copy_id, claim.fence - 1, CopyState.STORED, locked=Locked(None, "500"), alias=ALIAS)
+    end = Outcome(claim.copy_id, claim.fence - 1, CopyState.STORED, locked=Locked(None, "500"), alias=ALIAS)
     stage.catalogue.copies.end([end])
     assert of(stage) == []
 
@@ -71,7 +71,7 @@ def test_a_doomed_row_goes_with_a_record_and_the_first_time_stays(stage: Stage) 
     stage.catalogue.objects.delete(stage.bucket.name, "a", Preconditions())
     stage.catalogue.objects.doom_copies(0, 1000)
     mine = claimed(stage, blob_id, CopyAction.DELETE)
-    stage.catalogue.copies.end([End(mine.copy_id, mine.fence, None, locked=Locked(ALIAS, "it answered 500 again"))])
+    stage.catalogue.copies.end([Outcome(mine.copy_id, mine.fence, None, locked=Locked(ALIAS, "it answered 500 again"))])
     assert of(stage) == [(blob_id, None, "it answered 500"), (blob_id, ALIAS, "it answered 500 again")]
     assert stage.catalogue.locked_names.of(stage.nodes[1])[0].since == first.since
 
@@ -80,7 +80,7 @@ def test_a_name_that_a_row_has_again_is_in_use(stage: Stage) -> None:
     blob_id = renamed(stage)
     stage.catalogue.copies.suspect(blob_id, stage.nodes[1], "wrong")
     claim = claimed(stage, blob_id, CopyAction.VERIFY)
-    end = End(claim.copy_id, claim.fence, CopyState.STORED, locked=Locked(ALIAS, "500"), alias=None)
+    end = Outcome(claim.copy_id, claim.fence, CopyState.STORED, locked=Locked(ALIAS, "500"), alias=None)
     stage.catalogue.copies.end([end])
     assert of(stage, unused=True) == [(blob_id, ALIAS, "500")]
     assert len(of(stage)) == 2
@@ -91,11 +91,11 @@ def test_on_its_node_a_copy_is_known_by_its_name_and_any_other_is_a_leftover(sta
     plain, alias, other = BlobName(blob_id), BlobName(blob_id, ALIAS), BlobName(blob_id, "ffffffff")
     sort = stage.catalogue.orphans.sort
     assert sort(stage.nodes[1], [plain, alias, other]) == {
-        plain: Standing.LEFTOVER,
-        alias: Standing.KNOWN,
-        other: Standing.LEFTOVER,
+        plain: NameStanding.LEFTOVER,
+        alias: NameStanding.KNOWN,
+        other: NameStanding.LEFTOVER,
     }
-    assert sort(stage.nodes[0], [plain, alias]) == {plain: Standing.KNOWN, alias: Standing.LEFTOVER}
+    assert sort(stage.nodes[0], [plain, alias]) == {plain: NameStanding.KNOWN, alias: NameStanding.LEFTOVER}
 
 
 def test_a_removed_node_takes_its_records_with_it(stage: Stage) -> None:

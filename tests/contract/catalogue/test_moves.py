@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from common.catalogue.healing import Reach
-from common.moves import BlobCopies, Move
+from common.moves import BlobCopies, Relocation
 from common.objects import CopyState, NodeHealth, NodeMode, Placed, Preconditions, new_id
-from common.work import CopyAction, End
+from common.work import CopyAction, Outcome
 from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import Stage, node_spec
 
@@ -31,7 +31,7 @@ def states(stage: Stage, blob_id: str) -> dict[str | None, CopyState]:
     return {row.node_id: row.state for row in look(stage, blob_id).rows}
 
 
-def apply(stage: Stage, move: Move) -> bool:
+def apply(stage: Stage, move: Relocation) -> bool:
     return move.copies.blob.id in stage.catalogue.moves.apply([move])
 
 
@@ -81,7 +81,7 @@ def test_blobs_of_replaced_and_deleted_versions_are_not_seen_and_do_not_end_the_
 def test_blobs_with_doomed_rows_on_the_node_only_wait_for_nothing_there(stage: Stage) -> None:
     _, blob_id, _ = stage.put("a", stored=3)
     copies = look(stage, blob_id)
-    assert apply(stage, Move(copies, doom=[copies.rows[0].id]))
+    assert apply(stage, Relocation(copies, doom=[copies.rows[0].id]))
     assert all_on(stage, copies.rows[0].node_id or "") == []
     assert all_on(stage, copies.rows[1].node_id or "") == [blob_id]
 
@@ -89,7 +89,7 @@ def test_blobs_with_doomed_rows_on_the_node_only_wait_for_nothing_there(stage: S
 def test_only_blobs_with_more_or_fewer_rows_than_wanted_are_uneven(stage: Stage, fourth: str) -> None:
     blob_ids = [stage.put(f"key{number}", stored=3)[1] for number in range(6)]
     more, fewer = look(stage, blob_ids[1]), look(stage, blob_ids[4])
-    stage.catalogue.moves.apply([Move(more, add=[fourth]), Move(fewer, doom=[fewer.rows[2].id])])
+    stage.catalogue.moves.apply([Relocation(more, add=[fourth]), Relocation(fewer, doom=[fewer.rows[2].id])])
     found: list[str] = []
     after: str | None = ""
     pages = 0
@@ -120,7 +120,7 @@ def test_a_move_adds_dooms_and_deletes_rows_at_once(stage: Stage, fourth: str) -
     _, blob_id, _ = stage.put("a", stored=3)
     before = look(stage, blob_id)
     one, two, three = before.rows
-    assert apply(stage, Move(before, add=[fourth, None], doom=[one.id], delete=[two.id]))
+    assert apply(stage, Relocation(before, add=[fourth, None], doom=[one.id], delete=[two.id]))
     after = {row.node_id: row for row in look(stage, blob_id).rows}
     assert {node: row.state for node, row in after.items()} == {
         one.node_id: DOOMED,
@@ -136,7 +136,7 @@ def test_a_move_adds_dooms_and_deletes_rows_at_once(stage: Stage, fourth: str) -
 
 def test_a_move_decided_on_rows_that_changed_is_left_out_and_the_others_are_made(stage: Stage, fourth: str) -> None:
     (_, changed, _), (_, same, _) = stage.put("a", stored=1), stage.put("b", stored=1)
-    moves = [Move(copies, add=[fourth]) for copies in stage.catalogue.moves.of([changed, same])]
+    moves = [Relocation(copies, add=[fourth]) for copies in stage.catalogue.moves.of([changed, same])]
     stage.replicate(changed)
     assert stage.catalogue.moves.apply(moves) == {same}
     assert fourth not in states(stage, changed)
@@ -145,8 +145,8 @@ def test_a_move_decided_on_rows_that_changed_is_left_out_and_the_others_are_made
 def test_a_move_decided_without_a_row_that_came_since_is_left_out(stage: Stage, fourth: str) -> None:
     _, blob_id, _ = stage.put("a", stored=3)
     seen = look(stage, blob_id)
-    assert apply(stage, Move(seen, add=[fourth]))
-    assert not apply(stage, Move(seen, doom=[seen.rows[0].id]))
+    assert apply(stage, Relocation(seen, add=[fourth]))
+    assert not apply(stage, Relocation(seen, doom=[seen.rows[0].id]))
     assert states(stage, blob_id) == dict.fromkeys(stage.nodes, STORED) | {fourth: MISSING}
 
 
@@ -154,14 +154,14 @@ def test_copies_of_a_version_that_was_replaced_are_not_moved(stage: Stage, fourt
     _, blob_id, _ = stage.put("a", stored=3)
     seen = look(stage, blob_id)
     stage.put("a")
-    assert not apply(stage, Move(seen, add=[fourth]))
+    assert not apply(stage, Relocation(seen, add=[fourth]))
 
 
 @pytest.mark.parametrize("mode", [NodeMode.DRAINING, NodeMode.PAUSED, NodeMode.RETIRED])
 def test_no_row_is_added_on_a_node_that_is_not_active_any_more(stage: Stage, fourth: str, mode: NodeMode) -> None:
     _, blob_id, _ = stage.put("a", stored=3)
     stage.catalogue.nodes.set_mode("node4", mode.value, None)
-    assert not apply(stage, Move(look(stage, blob_id), add=[fourth]))
+    assert not apply(stage, Relocation(look(stage, blob_id), add=[fourth]))
 
 
 def test_no_move_at_all_is_no_transaction(stage: Stage) -> None:
@@ -172,8 +172,8 @@ def test_no_move_at_all_is_no_transaction(stage: Stage) -> None:
 def test_an_end_of_work_on_a_row_that_was_doomed_meanwhile_changes_nothing(stage: Stage) -> None:
     _, blob_id, _ = stage.put("a", stored=1)
     claim = stage.claim([blob_id])[0]
-    assert apply(stage, Move(look(stage, blob_id), doom=[claim.copy_id]))
-    assert stage.catalogue.copies.end([End(claim.copy_id, claim.fence, STORED)]).copy_ids == set()
+    assert apply(stage, Relocation(look(stage, blob_id), doom=[claim.copy_id]))
+    assert stage.catalogue.copies.end([Outcome(claim.copy_id, claim.fence, STORED)]).copy_ids == set()
     assert states(stage, blob_id)[claim.node_id] is DOOMED
     assert stage.claim([blob_id], CopyAction.DELETE) == [], "the worker may be putting it: its lease is waited for"
 
@@ -205,11 +205,11 @@ def test_doomed_rows_are_cleared_from_a_retired_node_only(stage: Stage) -> None:
 
 def test_a_node_goes_when_it_is_retired_and_no_row_is_left_on_it(stage: Stage, fourth: str) -> None:
     _, blob_id, _ = stage.put("a", stored=3)
-    assert apply(stage, Move(look(stage, blob_id), add=[fourth]))
+    assert apply(stage, Relocation(look(stage, blob_id), add=[fourth]))
     node = retire(stage, 4)
     assert not stage.catalogue.moves.remove(node)
     copies = look(stage, blob_id)
-    assert apply(stage, Move(copies, delete=[row.id for row in copies.rows if row.node_id == node]))
+    assert apply(stage, Relocation(copies, delete=[row.id for row in copies.rows if row.node_id == node]))
     assert not stage.catalogue.moves.remove(stage.nodes[0]), "it is active"
     assert stage.catalogue.moves.remove(node)
     assert [row.id for row in stage.catalogue.nodes.all()] == stage.nodes
@@ -222,7 +222,7 @@ def test_a_node_goes_when_it_is_retired_and_no_row_is_left_on_it(stage: Stage, f
 def test_an_object_stays_protected_while_a_further_copy_is_being_made(stage: Stage, fourth: str) -> None:
     _, blob_id, _ = stage.put("a", stored=3)
     stage.catalogue.nodes.set_mode("node1", NodeMode.DRAINING.value, None)
-    assert apply(stage, Move(look(stage, blob_id), add=[fourth]))
+    assert apply(stage, Relocation(look(stage, blob_id), add=[fourth]))
     assert stage.state("a") == "protected"
     found = stage.catalogue.objects.find("papers", "a").protection
     assert (found.stored, found.wanted) == (3, 3)
@@ -231,9 +231,9 @@ def test_an_object_stays_protected_while_a_further_copy_is_being_made(stage: Sta
 
 def test_more_copies_than_wanted_show_as_wanted(stage: Stage, fourth: str) -> None:
     _, blob_id, _ = stage.put("a", stored=3)
-    assert apply(stage, Move(look(stage, blob_id), add=[fourth]))
+    assert apply(stage, Relocation(look(stage, blob_id), add=[fourth]))
     claims = stage.catalogue.copies.claim(CopyAction.REPLICATE, [blob_id], [fourth], "w", 60)
-    stage.catalogue.copies.end([End(claim.copy_id, claim.fence, STORED) for claim in claims])
+    stage.catalogue.copies.end([Outcome(claim.copy_id, claim.fence, STORED) for claim in claims])
     assert stage.catalogue.objects.find("papers", "a").protection.stored == 3
     (listed,) = stage.catalogue.objects.list("papers", "", "", "", 10).objects
     assert (listed[1].stored, listed[1].state.value) == (3, "protected")
@@ -245,7 +245,7 @@ def test_more_copies_than_wanted_show_as_wanted(stage: Stage, fourth: str) -> No
 
 def test_a_further_copy_that_is_missing_protects_nothing(stage: Stage, fourth: str) -> None:
     _, blob_id, _ = stage.put("a", stored=3)
-    assert apply(stage, Move(look(stage, blob_id), add=[fourth]))
+    assert apply(stage, Relocation(look(stage, blob_id), add=[fourth]))
     stage.see(NodeHealth.DOWN, NodeHealth.UP, NodeHealth.UP)
     found = stage.catalogue.objects.find("papers", "a").protection
     assert (found.stored, found.live, found.state.value) == (3, 2, "degraded")
@@ -257,7 +257,7 @@ def test_an_object_whose_lost_copy_nobody_can_take_is_not_shown_as_protected(sta
     copies = look(stage, blob_id)
     retire(stage, 3)
     (lost,) = [row.id for row in copies.rows if row.node_id == stage.nodes[2]]
-    assert apply(stage, Move(copies, add=[None], delete=[lost]))
+    assert apply(stage, Relocation(copies, add=[None], delete=[lost]))
     assert stage.state("a") != "protected"
     assert stage.catalogue.status().objects["protected"] == 0
 
@@ -268,8 +268,8 @@ def test_an_object_whose_lost_copy_nobody_can_take_is_not_shown_as_protected(sta
 def test_of_two_moves_of_one_blob_decided_on_the_same_rows_one_is_made(stage: Stage, fourth: str) -> None:
     _, blob_id, _ = stage.put("a", stored=3)
     seen = look(stage, blob_id)
-    there = lambda: apply(stage, Move(seen, add=[fourth]))  # noqa: E731
-    back = lambda: apply(stage, Move(seen, doom=[seen.rows[0].id]))  # noqa: E731
+    there = lambda: apply(stage, Relocation(seen, add=[fourth]))  # noqa: E731
+    back = lambda: apply(stage, Relocation(seen, doom=[seen.rows[0].id]))  # noqa: E731
     one, two, waited = race(stage.catalogue, there, back, pause_before="INSERT INTO copies")
     assert (one.error, two.error) == (None, None)
     assert (one.value, two.value, waited) == (True, False, True)
@@ -281,14 +281,14 @@ def test_a_move_against_a_delete_never_leaves_a_row_that_outlives_its_object(sta
     seen = look(stage, blob_id)
     delete = lambda: stage.catalogue.objects.delete("papers", "a", Preconditions())  # noqa: E731
     moved, deleted, _ = race(
-        stage.catalogue, lambda: apply(stage, Move(seen, add=[fourth])), delete, pause_before="INSERT INTO copies"
+        stage.catalogue, lambda: apply(stage, Relocation(seen, add=[fourth])), delete, pause_before="INSERT INTO copies"
     )
     assert (moved.error, deleted.error, moved.value) == (None, None, True)
     assert stage.catalogue.objects.doom_copies(0) == 4, "the new row is doomed with the others"
     _, blob_id, _ = stage.put("a", stored=3)
     seen = look(stage, blob_id)
     deleted, moved, _ = race(
-        stage.catalogue, delete, lambda: apply(stage, Move(seen, add=[fourth])), pause_before="UPDATE versions"
+        stage.catalogue, delete, lambda: apply(stage, Relocation(seen, add=[fourth])), pause_before="UPDATE versions"
     )
     assert (moved.error, deleted.error) == (None, None)
     assert stage.catalogue.objects.doom_copies(0) == (4 if moved.value else 3)
@@ -302,7 +302,7 @@ def test_a_move_against_a_claim_on_one_of_its_rows_is_made_by_one_of_them(stage:
     claim, moved, _ = race(
         stage.catalogue,
         lambda: stage.claim([blob_id]),
-        lambda: apply(stage, Move(seen, doom=[missing.id])),
+        lambda: apply(stage, Relocation(seen, doom=[missing.id])),
         pause_before="UPDATE copies",
     )
     assert (claim.error, moved.error, moved.value) == (None, None, False)
@@ -334,8 +334,8 @@ def test_nothing_is_given_up_once_a_node_whose_copy_was_to_stay_is_given_up_itse
     (doomed,) = [row.id for row in copies.rows if row.node_id == stage.nodes[0]]
     modes = dict.fromkeys(stage.nodes, NodeMode.ACTIVE)
     retire(stage, 2)
-    assert not apply(stage, Move(copies, doom=[doomed], modes=modes))
-    assert not apply(stage, Move(copies, delete=[doomed], modes=modes))
+    assert not apply(stage, Relocation(copies, doom=[doomed], modes=modes))
+    assert not apply(stage, Relocation(copies, delete=[doomed], modes=modes))
     assert states(stage, blob_id)[stage.nodes[0]] is STORED
     modes[stage.nodes[1]] = NodeMode.RETIRED
-    assert apply(stage, Move(copies, doom=[doomed], modes=modes))
+    assert apply(stage, Relocation(copies, doom=[doomed], modes=modes))

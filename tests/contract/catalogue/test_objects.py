@@ -12,7 +12,7 @@ from common.errors import (
     UploadSuperseded,
 )
 from common.objects import CopyState, NewBlob, NodeHealth, Placed, Preconditions, new_id
-from common.work import Claim, CopyAction, End
+from common.work import Claim, CopyAction, Outcome
 from tests.contract.catalogue.stage import Stage
 
 
@@ -205,8 +205,8 @@ def test_rows_are_forgotten_only_when_every_node_has_confirmed(stage: Stage) -> 
     assert stage.catalogue.objects.blobs(version_id, 0) == []
 
 
-def _gone(claim: Claim) -> End:
-    return End(claim.copy_id, claim.fence, None)
+def _gone(claim: Claim) -> Outcome:
+    return Outcome(claim.copy_id, claim.fence, None)
 
 
 def test_delete_then_upload_under_the_same_name_keeps_the_new_one(stage: Stage) -> None:

@@ -5,8 +5,8 @@ import pytest
 from common.errors import UploadSuperseded
 from common.objects import BlobName, NewBlob, NodeHealth, Placed, Preconditions, new_id
 from common.objects import CopyState as State
-from common.scrubbing import Standing
-from common.work import CopyAction, End
+from common.scrubbing import NameStanding
+from common.work import CopyAction, Outcome
 from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import Stage
 
@@ -23,7 +23,7 @@ def put_on_two(stage: Stage, key: str = "a", second: State = State.STORED) -> st
     return blob.id
 
 
-def standing(stage: Stage, blob_id: str, node: int = 2) -> Standing:
+def standing(stage: Stage, blob_id: str, node: int = 2) -> NameStanding:
     name = BlobName(blob_id)
     return stage.catalogue.orphans.sort(stage.nodes[node], [name])[name]
 
@@ -36,21 +36,25 @@ def commit(stage: Stage, blob_id: str) -> None:
 
 def test_a_name_is_known_where_a_row_wants_it_and_an_orphan_where_there_is_none(stage: Stage) -> None:
     blob_id = put_on_two(stage)
-    assert [standing(stage, blob_id, node) for node in range(3)] == [Standing.KNOWN, Standing.KNOWN, Standing.STRAY]
-    assert standing(stage, new_id()) is Standing.ORPHAN
+    assert [standing(stage, blob_id, node) for node in range(3)] == [
+        NameStanding.KNOWN,
+        NameStanding.KNOWN,
+        NameStanding.STRAY,
+    ]
+    assert standing(stage, new_id()) is NameStanding.ORPHAN
     stage.catalogue.objects.delete("papers", "a", Preconditions())
-    assert standing(stage, blob_id) is Standing.STRAY
+    assert standing(stage, blob_id) is NameStanding.STRAY
 
 
 def test_a_copy_too_many_is_kept_until_all_the_wanted_ones_are_there(stage: Stage) -> None:
     blob_id = put_on_two(stage, second=State.MISSING)
-    assert standing(stage, blob_id) is Standing.KEPT
+    assert standing(stage, blob_id) is NameStanding.KEPT
     assert stage.catalogue.orphans.doom(stage.nodes[2], [BlobName(blob_id)]) == 0
     stage.replicate(blob_id)
     stage.see(NodeHealth.DOWN, NodeHealth.UP, NodeHealth.UP)
-    assert standing(stage, blob_id) is Standing.KEPT
+    assert standing(stage, blob_id) is NameStanding.KEPT
     stage.see(*[NodeHealth.UP] * 3)
-    assert standing(stage, blob_id) is Standing.STRAY
+    assert standing(stage, blob_id) is NameStanding.STRAY
 
 
 def test_a_stray_gets_one_doomed_row_however_often_it_is_asked_for(stage: Stage) -> None:
@@ -58,7 +62,7 @@ def test_a_stray_gets_one_doomed_row_however_often_it_is_asked_for(stage: Stage)
     assert [
         stage.catalogue.orphans.doom(stage.nodes[2], [BlobName(blob_id), BlobName(new_id())]) for _ in range(2)
     ] == [1, 0]
-    assert standing(stage, blob_id) is Standing.KNOWN
+    assert standing(stage, blob_id) is NameStanding.KNOWN
     assert stage.state("a") == "protected"
 
 
@@ -68,14 +72,14 @@ def test_an_upload_in_progress_keeps_its_blobs(stage: Stage) -> None:
     blob = stage.blob()
     new = NewBlob(blob, [Placed(stage.nodes[0], State.MISSING)])
     stage.catalogue.objects.add_blob(upload, new, (), stage.catalogue.now() + 60)
-    assert [standing(stage, blob.id, node) for node in range(2)] == [Standing.KNOWN, Standing.KEPT]
+    assert [standing(stage, blob.id, node) for node in range(2)] == [NameStanding.KNOWN, NameStanding.KEPT]
     assert stage.catalogue.orphans.bury([blob.id]) == set()
 
 
 def test_a_buried_blob_is_an_orphan_still_and_its_commit_is_refused(stage: Stage) -> None:
     blob_id = new_id()
     assert [stage.catalogue.orphans.bury([blob_id]) for _ in range(2)] == [{blob_id}] * 2
-    assert standing(stage, blob_id) is Standing.ORPHAN
+    assert standing(stage, blob_id) is NameStanding.ORPHAN
     with pytest.raises(UploadSuperseded):
         commit(stage, blob_id)
     assert stage.catalogue.buckets.totals(stage.bucket.id).objects == 0
@@ -104,7 +108,7 @@ def test_of_a_reclaim_and_a_commit_of_one_blob_the_first_wins(stage: Stage, recl
     else:
         assert buried.value == set()
         assert committed.error is None
-        assert standing(stage, blob_id, 0) is Standing.KNOWN
+        assert standing(stage, blob_id, 0) is NameStanding.KNOWN
 
 
 def test_old_tombstones_are_dropped_in_pages(stage: Stage) -> None:
@@ -121,7 +125,7 @@ def test_a_stray_of_a_blob_that_is_being_forgotten_gets_a_row_or_none(stage: Sta
     stage.catalogue.objects.delete("papers", "a", Preconditions())
     stage.catalogue.objects.doom_copies(0)
     claims = stage.claim([blob_id], CopyAction.DELETE)
-    stage.catalogue.copies.end([End(claim.copy_id, claim.fence, None) for claim in claims])
+    stage.catalogue.copies.end([Outcome(claim.copy_id, claim.fence, None) for claim in claims])
     doom = lambda: stage.catalogue.orphans.doom(stage.nodes[2], [BlobName(blob_id)])  # noqa: E731
     forget = stage.catalogue.objects.forget
     if forget_first:

@@ -6,7 +6,7 @@ import pytest
 
 from common.errors import CatalogueUnavailable
 from common.objects import CopyState, NewBlob, NodeHealth, Placed, Preconditions, new_id
-from common.work import CopyAction, End
+from common.work import CopyAction, Outcome
 from tests.contract.catalogue.stage import Stage
 
 UP, DOWN, FOREIGN = NodeHealth.UP, NodeHealth.DOWN, NodeHealth.FOREIGN
@@ -43,7 +43,7 @@ def test_what_a_worker_has_put_there_is_not_believed_afterwards(stage: Stage, si
     _, blob_id, _ = stage.put("a")
     claims = stage.claim([blob_id])
     assert doubt(stage, 1, since) == 1
-    ended = stage.catalogue.copies.end([End(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims])
+    ended = stage.catalogue.copies.end([Outcome(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims])
     assert len(ended.copy_ids) == 1
     assert states(stage, "a") == ["stored", "missing", "stored"]
     assert [claim.node_id for claim in stage.claim([blob_id])] == [stage.nodes[1]], "due at once"
@@ -54,7 +54,7 @@ def test_what_a_worker_has_read_there_is_not_believed_afterwards(stage: Stage) -
     assert stage.catalogue.copies.suspect(blob_id, stage.nodes[0], "wrong bytes")
     (claim,) = stage.claim([blob_id], CopyAction.VERIFY)
     assert doubt(stage) == 1
-    end = End(claim.copy_id, claim.fence, CopyState.STORED, verified=True)
+    end = Outcome(claim.copy_id, claim.fence, CopyState.STORED, verified=True)
     assert stage.catalogue.copies.end([end]).copy_ids == set()
     assert states(stage, "a") == ["suspect", "missing", "missing"]
 

@@ -6,13 +6,13 @@ import pytest
 from sqlalchemy import Connection, bindparam, event, select, text
 from sqlalchemy.exc import DBAPIError
 
-from common.catalogue.sql.plain import PlainSelect
+from common.catalogue.sql.plain import CompiledSelect
 from common.catalogue.sql.tables import versions
 from tests.contract.catalogue.stage import Stage
 
 _SELECT = select(versions).where(versions.c.key == bindparam("key")).order_by(versions.c.id)
-_PLAIN = PlainSelect(_SELECT)
-_NOWHERE = PlainSelect(select(text("nothing")).select_from(text("nowhere")).where(text("nothing = :secret")))
+_PLAIN = CompiledSelect(_SELECT)
+_NOWHERE = CompiledSelect(select(text("nothing")).select_from(text("nowhere")).where(text("nothing = :secret")))
 
 
 def test_rows_are_those_of_sqlalchemy_by_name_and_place(stage: Stage) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from common.errors import Conflict, KeysUnavailable, NoSuchBucket, NoSuchObject, PreconditionFailed, UploadSuperseded
 from common.objects import CopyState, Preconditions, new_id
-from common.work import CopyAction, End
+from common.work import CopyAction, Outcome
 from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import Stage
 
@@ -164,11 +164,11 @@ def test_an_end_against_a_doom_does_not_bring_the_copy_back(stage: Stage) -> Non
     _, blob_id, _ = stage.put("a")
     claims = stage.claim([blob_id])
     stage.catalogue.objects.delete("papers", "a", Preconditions())
-    ends = [End(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims]
+    outcomes = [Outcome(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims]
     one, two, _ = race(
         stage.catalogue,
         lambda: stage.catalogue.objects.doom_copies(0),
-        lambda: stage.catalogue.copies.end(ends).copy_ids,
+        lambda: stage.catalogue.copies.end(outcomes).copy_ids,
         pause_before="UPDATE copies",
     )
     assert (one.value, two.value) == (3, set())
@@ -204,11 +204,11 @@ def test_two_deletes_of_one_copy_end_with_the_row_gone(stage: Stage) -> None:
     stage.catalogue.objects.delete("papers", "a", Preconditions())
     stage.catalogue.objects.doom_copies(0)
     claims = stage.claim([blob_id], CopyAction.DELETE)
-    ends = [End(claim.copy_id, claim.fence, None) for claim in claims]
+    outcomes = [Outcome(claim.copy_id, claim.fence, None) for claim in claims]
     one, two, _ = race(
         stage.catalogue,
-        lambda: stage.catalogue.copies.end(ends).copy_ids,
-        lambda: stage.catalogue.copies.end(ends).copy_ids,
+        lambda: stage.catalogue.copies.end(outcomes).copy_ids,
+        lambda: stage.catalogue.copies.end(outcomes).copy_ids,
         pause_before="DELETE FROM copies",
     )
     assert (len(one.value), len(two.value)) == (3, 0)

@@ -6,7 +6,7 @@ import pytest
 
 from common.errors import CatalogueUnavailable, Conflict, NoSuchNode
 from common.objects import CopyState, Node, NodeHealth, NodeMode, NodeSpec, Preconditions, new_id
-from common.work import CopyAction, End
+from common.work import CopyAction, Outcome
 from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import Stage, node_spec
 from tests.contract.catalogue.test_objects import long_upload
@@ -80,7 +80,7 @@ def test_only_a_drained_and_empty_node_is_removed(stage: Stage) -> None:
     with pytest.raises(Conflict, match="empty"):
         stage.catalogue.topology.remove("node3")  # its copy is still to be deleted there
     (claim,) = (claim for claim in stage.claim([blob_id], CopyAction.DELETE) if claim.node_id == stage.nodes[2])
-    stage.catalogue.copies.end([End(claim.copy_id, claim.fence, None)])
+    stage.catalogue.copies.end([Outcome(claim.copy_id, claim.fence, None)])
     assert stage.catalogue.topology.empty() == {stage.nodes[2]}
     stage.catalogue.topology.remove("node3")
     assert names(stage) == ["node1", "node2"]

@@ -16,10 +16,10 @@ from common.catalogue.sql import SqlCatalogue
 from common.catalogue.sql.tables import blobs, bucket_totals, buckets, copies, node_totals, objects, versions
 from common.errors import UploadSuperseded
 from common.jobs.memory import MemoryQueue
-from common.moves import Move
+from common.moves import Relocation
 from common.objects import CopyState, NodeMode, Preconditions, new_id
 from common.settings import Settings
-from common.work import CopyAction, End
+from common.work import CopyAction, Outcome
 from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import Stage, node_spec
 from workers.sweep import Sweep
@@ -83,7 +83,7 @@ def differences(catalogue: SqlCatalogue) -> int:
 def delete_copies(stage: Stage, blob_id: str) -> None:
     stage.catalogue.objects.doom_copies(0)
     claims = stage.claim([blob_id], CopyAction.DELETE)
-    stage.catalogue.copies.end([End(claim.copy_id, claim.fence, None) for claim in claims])
+    stage.catalogue.copies.end([Outcome(claim.copy_id, claim.fence, None) for claim in claims])
 
 
 def test_totals_follow_an_object_through_its_life(stage: Stage) -> None:
@@ -115,7 +115,7 @@ def test_suspicion_keeps_a_copy_on_its_node_and_absence_takes_it_off(stage: Stag
     assert stage.catalogue.copies.suspect(blob_id, stage.nodes[1], "wrong bytes")
     assert right(stage)[0] == [NodeTotals(1, LENGTH, 0)] * 3
     (claim,) = stage.claim([blob_id], CopyAction.VERIFY)
-    stage.catalogue.copies.end([End(claim.copy_id, claim.fence, CopyState.MISSING)])
+    stage.catalogue.copies.end([Outcome(claim.copy_id, claim.fence, CopyState.MISSING)])
     assert right(stage)[0][1] == NodeTotals(0, 0, 1)
 
 
@@ -143,7 +143,7 @@ def test_a_move_takes_a_copy_off_one_node_and_wants_it_on_another(stage: Stage) 
     (blob,) = stage.catalogue.moves.of([blob_id])
     leaving = next(row.id for row in blob.rows if row.node_id == stage.nodes[0])
     modes = dict.fromkeys(stage.nodes, NodeMode.ACTIVE)
-    assert stage.catalogue.moves.apply([Move(blob, add=[added.id], doom=[leaving], modes=modes)]) == {blob_id}
+    assert stage.catalogue.moves.apply([Relocation(blob, add=[added.id], doom=[leaving], modes=modes)]) == {blob_id}
     here = NodeTotals(1, LENGTH, 0)
     assert right(stage)[0] == [NodeTotals(0, 0, 0), here, here, NodeTotals(0, 0, 1)]
 

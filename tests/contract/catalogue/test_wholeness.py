@@ -6,16 +6,16 @@ import pytest
 
 from common.catalogue.sql.tables import copies, versions
 from common.objects import Blob, CopyState, Preconditions
-from common.work import CopyAction, End, Ended
+from common.work import CopyAction, Outcome, OutcomeEffect
 from tests.contract.catalogue.stage import Stage, node_spec
 
 
-def stored(stage: Stage, blob_id: str, *nodes: int, action: CopyAction = CopyAction.REPLICATE) -> Ended:
+def stored(stage: Stage, blob_id: str, *nodes: int, action: CopyAction = CopyAction.REPLICATE) -> OutcomeEffect:
     """End the due rows of a blob on the nodes of these places as stored."""
     owner = [stage.nodes[place] for place in nodes]
     claims = stage.catalogue.copies.claim(action, [blob_id], owner, "w", 60)
     assert len(claims) == len(nodes)
-    return stage.catalogue.copies.end([End(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims])
+    return stage.catalogue.copies.end([Outcome(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims])
 
 
 def committed_before(stage: Stage, version_id: str, seconds: float) -> None:
@@ -80,14 +80,16 @@ def test_an_end_that_comes_too_late_makes_nothing_whole(stage: Stage) -> None:
     _, blob_id, _ = stage.put("a", stored=2)
     (claim,) = stage.claim([blob_id], lease=-1)
     stage.catalogue.copies.expire_leases()
-    assert stage.catalogue.copies.end([End(claim.copy_id, claim.fence, CopyState.STORED)]) == Ended(frozenset(), ())
+    assert stage.catalogue.copies.end([Outcome(claim.copy_id, claim.fence, CopyState.STORED)]) == OutcomeEffect(
+        frozenset(), ()
+    )
 
 
 def test_a_replaced_version_does_not_become_whole(stage: Stage) -> None:
     _, blob_id, _ = stage.put("a", stored=2)
     (claim,) = stage.claim([blob_id])
     stage.put("a")
-    assert stage.catalogue.copies.end([End(claim.copy_id, claim.fence, CopyState.STORED)]).whole_after == ()
+    assert stage.catalogue.copies.end([Outcome(claim.copy_id, claim.fence, CopyState.STORED)]).whole_after == ()
 
 
 def test_a_node_is_owed_what_it_misses_of_the_rows_up_to_then(stage: Stage) -> None:
@@ -108,7 +110,7 @@ def test_a_node_is_owed_what_it_misses_of_the_rows_up_to_then(stage: Stage) -> N
 def test_neither_the_dead_nor_what_was_replaced_is_owed(stage: Stage) -> None:
     _, blob_id, _ = stage.put("a", stored=2)
     (claim,) = stage.claim([blob_id])
-    dead = End(claim.copy_id, claim.fence, CopyState.MISSING, error="x", kind="node", dead=True)
+    dead = Outcome(claim.copy_id, claim.fence, CopyState.MISSING, error="x", kind="node", dead=True)
     stage.catalogue.copies.end([dead])
     assert not stage.catalogue.copies.owed(stage.nodes[2], stage.catalogue.copies.newest())
     stage.put("b", stored=2)

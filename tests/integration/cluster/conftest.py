@@ -19,7 +19,7 @@ import pytest
 
 from cli.cluster import ports, state
 from cli.cluster.home import Home
-from cli.cluster.processes import Identity
+from cli.cluster.processes import ProcessIdentity
 from tests.support.cluster import end_at_once, starting
 from tests.support.servers import until_taken
 from tests.support.waiting import wait_until
@@ -103,7 +103,7 @@ class Cluster:
 
 def alive(pid: int | None) -> bool:
     """Whether the process is there and more than its remains."""
-    return pid is not None and Identity.of(pid) is not None
+    return pid is not None and ProcessIdentity.of(pid) is not None
 
 
 Clusters = Callable[..., Cluster]

@@ -10,7 +10,7 @@ import stat
 import urllib.request
 from pathlib import Path
 
-from cli.cluster.processes import Identity, members
+from cli.cluster.processes import ProcessIdentity, members
 from tests.integration.cluster.conftest import Cluster, Clusters, alive
 from tests.support.servers import answers, refuses
 from tests.support.waiting import wait_until
@@ -40,7 +40,7 @@ def _secrets_of(cluster: Cluster) -> list[str]:
 def _own_memory(cluster: Cluster) -> float:
     """MiB of all our own processes and their children, with shared memory counted once."""
     leaders = [process["pid"] for process in cluster.processes().values() if process["kind"] not in ("node", "queue")]
-    identities = [Identity.of(pid) for pid in (cluster.supervisor, *leaders)]
+    identities = [ProcessIdentity.of(pid) for pid in (cluster.supervisor, *leaders)]
     pids = [pid for identity in identities if identity is not None for pid in members(identity)]
     return sum(_pss(pid) for pid in pids) / 1024
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from common.blobstore.base import Deadline
-from common.blobstore.minio import MinioStore, open_store
+from common.blobstore.minio import S3Store, open_store
 from common.catalogue.migrate import migrate
 from common.catalogue.sql import open_catalogue
 from common.errors import BlobMissing
@@ -78,7 +78,7 @@ class Plant:
         self.catalogue = open_catalogue(settings.database, clock=lambda: time.time() - 60)
         self.catalogue.keks.ensure("kek-1")
         self.ids = [node.id for node in sorted(self.catalogue.nodes.all(), key=lambda node: node.spec.name)]
-        self.stores: list[MinioStore] = [open_store(spec, credentials / f"{spec.name}.json") for spec in specs]
+        self.stores: list[S3Store] = [open_store(spec, credentials / f"{spec.name}.json") for spec in specs]
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.counting import SHOWN_SECONDS, Counts
+from api.counting import SHOWN_SECONDS, StatusCache
 from common.catalogue.base import StatusCounts
 from common.errors import CatalogueUnavailable
 from tests.unit.workers.rig import until
@@ -65,7 +65,7 @@ def counting() -> Iterator[Counting]:
 )
 def test_a_count_is_kept_for_five_times_what_it_took_if_it_was_dear(takes: float, after: float, fresh: bool) -> None:
     counting = Counting(takes)
-    counts = Counts(counting, lambda: counting.time, patience=5)
+    counts = StatusCache(counting, lambda: counting.time, patience=5)
     assert counts.now().dead_letters == 1
     counting.time += after
     later = counts.now()
@@ -75,7 +75,7 @@ def test_a_count_is_kept_for_five_times_what_it_took_if_it_was_dear(takes: float
 
 def test_who_asks_while_it_is_counted_waits_for_that_count(counting: Counting) -> None:
     counting.stand()
-    counts = Counts(counting, lambda: counting.time, patience=0.01)
+    counts = StatusCache(counting, lambda: counting.time, patience=0.01)
     found: list[StatusCounts] = []
     threads = [threading.Thread(target=lambda: found.append(counts.now())) for _ in range(4)]
     for thread in threads:
@@ -89,7 +89,7 @@ def test_who_asks_while_it_is_counted_waits_for_that_count(counting: Counting) -
 
 def test_nobody_waits_long_for_a_count_that_there_is_an_older_one_of(counting: Counting) -> None:
     counting.takes = 0.1
-    counts = Counts(counting, lambda: counting.time, patience=0.01)
+    counts = StatusCache(counting, lambda: counting.time, patience=0.01)
     assert counts.now().dead_letters == 1
     counting.stand()
     assert [counts.now().dead_letters for _ in range(3)] == [1, 1, 1]
@@ -99,7 +99,7 @@ def test_nobody_waits_long_for_a_count_that_there_is_an_older_one_of(counting: C
 
 
 def test_counts_from_long_ago_are_not_shown(counting: Counting) -> None:
-    counts = Counts(counting, lambda: counting.time, patience=0.01)
+    counts = StatusCache(counting, lambda: counting.time, patience=0.01)
     counts.now()
     counting.time += SHOWN_SECONDS + 1
     counting.stand()
@@ -108,7 +108,7 @@ def test_counts_from_long_ago_are_not_shown(counting: Counting) -> None:
 
 
 def test_a_count_that_fails_is_told_and_tried_again(counting: Counting) -> None:
-    counts = Counts(counting, lambda: counting.time)
+    counts = StatusCache(counting, lambda: counting.time)
     counting.fails = True
     for _ in range(2):
         with pytest.raises(CatalogueUnavailable):
@@ -119,7 +119,7 @@ def test_a_count_that_fails_is_told_and_tried_again(counting: Counting) -> None:
 
 def test_where_no_thread_can_be_started_the_next_one_who_asks_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
     counting = Counting(takes=0.0)
-    counts = Counts(counting, lambda: counting.time)
+    counts = StatusCache(counting, lambda: counting.time)
 
     def none_left(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

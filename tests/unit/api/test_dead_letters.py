@@ -9,7 +9,7 @@ import pytest
 from api.schemas import DeadLetterList
 from common.jobs.base import Queue, TaskName
 from common.objects import CopyState, blob_name
-from common.work import CopyAction, End
+from common.work import CopyAction, Outcome
 from tests.unit.api.world import ApiWorld, problem
 
 OBJECTS = "/v1/buckets/casa/objects"
@@ -23,7 +23,7 @@ def die(api: ApiWorld, key: str) -> str:
     claims = api.catalogue.copies.claim(CopyAction.REPLICATE, [blob_id], list(api.nodes.rows), "w", 60)
     api.catalogue.copies.end(
         [
-            End(
+            Outcome(
                 claim.copy_id, claim.fence, CopyState.MISSING, error="no", kind="node", failures={"node": 12}, dead=True
             )
             for claim in claims

@@ -14,9 +14,9 @@ from api.schemas import (
     CopiesDocument,
     JobDocument,
     JobList,
-    Listing,
     NodeDocument,
     NodeList,
+    ObjectList,
     Ready,
     Status,
 )
@@ -85,10 +85,10 @@ def test_wrong_body_is_refused_naming_the_field(
 # -- listing
 
 
-def listing(api: ApiWorld, query: str = "") -> Listing:
+def listing(api: ApiWorld, query: str = "") -> ObjectList:
     response = api.client.get(f"{OBJECTS}?{query}")
     assert response.status_code == 200, response.data
-    return Listing.model_validate_json(response.data)
+    return ObjectList.model_validate_json(response.data)
 
 
 def test_listing_pages_in_byte_order(api: ApiWorld) -> None:

@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from api.schemas import CopiesDocument, Listing, ObjectDocument
+from api.schemas import CopiesDocument, ObjectDocument, ObjectList
 from tests.unit.api.world import ApiWorld, problem
 
 BASE = "/v1/buckets/casa/objects/"
@@ -92,7 +92,7 @@ def test_key_is_decoded_once_and_never_a_path(shared: ApiWorld, raw: str, key: s
     put = shared.client.put("/", data=raw.encode(), environ_overrides={"RAW_URI": BASE + raw})
     assert put.status_code in (200, 201), put.data
     assert ObjectDocument.model_validate_json(put.data).key == key
-    listing = Listing.model_validate_json(shared.client.get("/v1/buckets/casa/objects").data)
+    listing = ObjectList.model_validate_json(shared.client.get("/v1/buckets/casa/objects").data)
     assert key in [entry.key for entry in listing.objects]
     again = shared.client.get("/", environ_overrides={"RAW_URI": put.headers["Location"]})
     assert again.data == raw.encode()

@@ -9,19 +9,22 @@ import pytest
 
 from api.schemas import Status
 from api.silence import SCRUB_SECONDS, SILENT_SECONDS, silent
-from api.standing import Looked
+from api.standing import DependencyState
 from common.actors import Actor, LastEnd
 from common.objects import rfc3339
 from common.settings import Settings
 from tests.unit.api.conftest import MakeApi
 
 NOW = 1_800_000_000.0
-WELL = Looked({"control": 0}, None, None, None)
+WELL = DependencyState({"control": 0}, None, None, None)
 LONG = 10 * 86400.0
 
 
 def told(
-    changes: Mapping[Actor, LastEnd], watched: float = LONG, looked: Looked = WELL, settings: Settings | None = None
+    changes: Mapping[Actor, LastEnd],
+    watched: float = LONG,
+    looked: DependencyState = WELL,
+    settings: Settings | None = None,
 ) -> Mapping[str, tuple[str, str]]:
     ends = {actor: changes.get(actor, LastEnd(NOW)) for actor in Actor}
     found = silent(ends, NOW, watched, looked, settings or Settings())
@@ -76,7 +79,9 @@ def test_a_clock_that_was_set_back_is_no_alert() -> None:
     [({"control": 0}, "beat sends none"), ({"control": 1}, "control worker"), (None, "the queue is away")],
 )
 def test_a_silent_sweep_says_whom_to_look_at(depths: Mapping[str, int] | None, words: str) -> None:
-    _, detail = told({Actor.SWEEP: LastEnd(NOW - 100)}, looked=Looked(depths, None, None, None))["sweep-silent"]
+    _, detail = told({Actor.SWEEP: LastEnd(NOW - 100)}, looked=DependencyState(depths, None, None, None))[
+        "sweep-silent"
+    ]
     assert words in detail
 
 

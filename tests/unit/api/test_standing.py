@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from api.alerts import alerts
-from api.standing import Looked, Standing
+from api.standing import Dependencies, DependencyState
 from common.catalogue.base import StatusCounts
 from common.errors import QueueUnavailable
 from common.jobs.memory import MemoryQueue
@@ -15,7 +15,7 @@ from common.objects import Node, NodeHealth, NodeMode, NodeSpec
 from common.scrubbing import Reclaimed, Scrub
 from tests.unit.api.world import MemoryKeys
 
-WELL = Looked({"replicate": 1}, None, None, None)
+WELL = DependencyState({"replicate": 1}, None, None, None)
 NOTHING = StatusCounts({}, 0, 0, 0, None, 0, None, 0, 0.0)
 
 
@@ -36,8 +36,8 @@ class Queue(MemoryQueue):
 
 def test_what_is_away_is_dated_from_the_first_look_that_found_it_so() -> None:
     queue, keys, time = Queue(), MemoryKeys(), [100.0]
-    standing = Standing(queue, keys, lambda: time[0])
-    assert standing.look().queue_away_since is None
+    dependencies = Dependencies(queue, keys, lambda: time[0])
+    assert dependencies.look().queue_away_since is None
     seen = []
     for now, queue_away, keys_away in (
         (110.0, True, False),
@@ -46,7 +46,7 @@ def test_what_is_away_is_dated_from_the_first_look_that_found_it_so() -> None:
         (140.0, True, False),
     ):
         time[0], queue.away, keys.away = now, queue_away, keys_away
-        looked = standing.look()
+        looked = dependencies.look()
         seen.append((looked.depths is None, looked.queue_away_since, looked.keys_away, looked.keys_away_since))
     assert seen == [
         (True, 110.0, None, None),
@@ -58,15 +58,15 @@ def test_what_is_away_is_dated_from_the_first_look_that_found_it_so() -> None:
 
 def test_with_its_thread_nobody_who_asks_waits_for_the_queue() -> None:
     queue = Queue()
-    standing = Standing(queue, MemoryKeys())
-    standing.start()
+    dependencies = Dependencies(queue, MemoryKeys())
+    dependencies.start()
     assert queue.looked.wait(5)
-    while standing.now() is not standing._last:
+    while dependencies.now() is not dependencies._last:
         continue
     looks = queue.looks
     for _ in range(100):
-        standing.now()
-    standing.stop()
+        dependencies.now()
+    dependencies.stop()
     assert queue.looks <= looks + 1
 
 
@@ -77,7 +77,7 @@ def node(name: str, health: NodeHealth, mode: NodeMode = NodeMode.ACTIVE) -> Nod
 def names(
     *nodes: Node,
     counts: StatusCounts = NOTHING,
-    looked: Looked = WELL,
+    looked: DependencyState = WELL,
     scrubs: Mapping[str, Scrub] | None = None,
     locked: Mapping[str, int] | None = None,
 ) -> Mapping[object, object]:
@@ -138,7 +138,7 @@ def test_dead_letters_are_one_since_the_oldest_and_unavailable_objects_without_a
 
 
 def test_queue_and_keys_are_one_since_this_process_found_them_away() -> None:
-    assert names(looked=Looked(None, 70.0, "no key", 80.0)) == {
+    assert names(looked=DependencyState(None, 70.0, "no key", 80.0)) == {
         "queue-unavailable": "1970-01-01T00:01:10.000000Z",
         "keys-unavailable": "1970-01-01T00:01:20.000000Z",
     }

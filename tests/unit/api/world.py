@@ -14,13 +14,13 @@ from werkzeug.test import TestResponse
 
 from api import create_app
 from api.auth import Guard
-from api.counting import Counts
+from api.counting import StatusCache
 from api.delete_object import DeleteObject
 from api.fetch_object import FetchObject
 from api.registered_keys import RegisteredKeys
 from api.resumable_uploads import ResumableUploads
 from api.services import Services
-from api.standing import Standing
+from api.standing import Dependencies
 from api.store_object import StoreObject
 from common.blobstore.base import background
 from common.blobstore.memory import MemoryStore
@@ -156,8 +156,8 @@ class ApiWorld:
             keys=keys,
             queue=self.queue,
             enqueuer=enqueuer,
-            standing=Standing(self.queue, keys),
-            counts=Counts(self.catalogue.status),
+            dependencies=Dependencies(self.queue, keys),
+            status_cache=StatusCache(self.catalogue.status),
             store=self.store,
             uploads=ResumableUploads(
                 self.catalogue, self.nodes, keys, enqueuer, self.settings, self.store.buffers, self.store.spare

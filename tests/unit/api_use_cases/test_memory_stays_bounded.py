@@ -12,7 +12,7 @@ import pytest
 import api.buffers
 from api.buffers import BufferPool
 from common.blobstore.base import Bytes, Deadline
-from common.blobstore.minio import MinioStore
+from common.blobstore.minio import S3Store
 from common.crypto.envelope import cipher_length
 from common.errors import BovedaError, Unavailable
 from common.jobs.base import TaskName
@@ -99,7 +99,7 @@ def test_a_node_that_announces_what_no_copy_has_takes_no_memory_and_another_is_r
     own = world.nodes.stores[first]
     head = f"HTTP/1.1 200 OK\r\nContent-Range: bytes 0-{length - 1}/{length}\r\nContent-Length: {length}\r\n\r\n"
     with serving(always(head.encode() + bytes(1000))) as server:
-        lying = MinioStore(NodeSpec("n", server.endpoint, "bucket", "n"), "access", "secret")
+        lying = S3Store(NodeSpec("n", server.endpoint, "bucket", "n"), "access", "secret")
         world.nodes.stores[first] = lying  # type: ignore[assignment]
         tracemalloc.start()
         assert world.get() == content(size)

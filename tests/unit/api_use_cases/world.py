@@ -23,7 +23,7 @@ from common.jobs.base import Enqueuer, TaskName
 from common.objects import MIB, CopyState, Headers, NodeHealth, NodeSpec, Preconditions, Version, blob_name
 from common.placement import Candidate, order
 from common.settings import Settings
-from common.work import CopyAction, CopyDetail, End
+from common.work import CopyAction, CopyDetail, Outcome
 
 BUCKET = "casa"
 NO_PRECONDITIONS = Preconditions()
@@ -264,7 +264,7 @@ def mark_stored(catalogue: Catalogue, details: Sequence[CopyDetail]) -> None:
     blob_ids = list(dict.fromkeys(copy.blob.id for copy in details))
     nodes = {copy.node_id for copy in details if copy.node_id}
     claims = catalogue.copies.claim(CopyAction.REPLICATE, blob_ids, nodes, "test", 60)
-    catalogue.copies.end([End(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims])
+    catalogue.copies.end([Outcome(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims])
 
 
 __all__ = ["BUCKET", "MIB", "BytesBody", "SeenNodes", "World", "content"]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from common.blobstore.base import Bytes, Deadline
-from common.blobstore.minio import MinioStore
+from common.blobstore.minio import S3Store
 from common.errors import (
     BlobMissing,
     BlobStoreError,
@@ -32,8 +32,8 @@ SLACK = 0.5  # for a busy machine
 LIMIT = 16 << 20  # bytes that a read may give
 
 
-def store(endpoint: str) -> MinioStore:
-    return MinioStore(NodeSpec("n", endpoint, "bucket", "n"), "access", "secret")
+def store(endpoint: str) -> S3Store:
+    return S3Store(NodeSpec("n", endpoint, "bucket", "n"), "access", "secret")
 
 
 def hang(sock: socket.socket, _number: int) -> None:
@@ -84,7 +84,7 @@ def no_reader(sock: socket.socket, _number: int) -> None:
         ),
     ],
 )
-def test_a_call_ends_at_its_deadline(script: Script, call: Callable[[MinioStore, Deadline], object]) -> None:
+def test_a_call_ends_at_its_deadline(script: Script, call: Callable[[S3Store, Deadline], object]) -> None:
     with serving(script) as server:
         started = time.monotonic()
         with pytest.raises(NodeTimeout):
@@ -369,7 +369,7 @@ def test_bytes_behind_an_answer_are_never_taken_for_the_next_one() -> None:
 @pytest.mark.parametrize(
     "call", [lambda s: s.read("x", Deadline(3), LIMIT), lambda s: s.put("x", b"data", Deadline(3))]
 )
-def test_a_stale_connection_is_replaced_once(call: Callable[[MinioStore], object]) -> None:
+def test_a_stale_connection_is_replaced_once(call: Callable[[S3Store], object]) -> None:
     """The node closes an idle connection at the moment at which it is used again."""
 
     def script(sock: socket.socket, number: int) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.blobstore.base import Deadline, Page
-from common.blobstore.minio import MinioStore
+from common.blobstore.minio import S3Store
 from common.errors import BlobStoreError
 from common.objects import NodeSpec
 from tests.unit.blobstore.rawserver import request, serving
@@ -25,9 +25,9 @@ class Hostile:
 
     def __init__(self, endpoint: str) -> None:
         self.reply = b""
-        self.store = MinioStore(NodeSpec("n", endpoint, "bucket", "n"), "access", "secret")
+        self.store = S3Store(NodeSpec("n", endpoint, "bucket", "n"), "access", "secret")
 
-    def __call__(self, call: Callable[[MinioStore], object], reply: bytes) -> None:
+    def __call__(self, call: Callable[[S3Store], object], reply: bytes) -> None:
         self.reply = reply
         with suppress(BlobStoreError):
             call(self.store)
@@ -54,17 +54,17 @@ def soon() -> Deadline:
     return Deadline(10)
 
 
-def streamed(store: MinioStore) -> None:
+def streamed(store: S3Store) -> None:
     with store.get("x", soon(), 3, 4) as reader:
         assert sum(map(len, reader.chunks(1000))) == reader.size <= 4
 
 
-def looked(store: MinioStore) -> None:
+def looked(store: S3Store) -> None:
     found = store.stat("x", soon())
     assert (found.size >= 0, math.isfinite(found.modified)) == (True, True)
 
 
-def listed(store: MinioStore) -> None:
+def listed(store: S3Store) -> None:
     check(store.list(PREFIX, soon(), AFTER, LIMIT))
 
 
@@ -77,11 +77,11 @@ def check(page: Page) -> None:
     assert page.next is None or page.next == names[-1]
 
 
-def deleted(store: MinioStore) -> None:
+def deleted(store: S3Store) -> None:
     assert store.delete_many(["a", "b"], soon()).keys() <= {"a", "b"}
 
 
-CALLS: dict[str, Callable[[MinioStore], object]] = {
+CALLS: dict[str, Callable[[S3Store], object]] = {
     "put": lambda store: store.put("x", b"data", soon()),
     "get": streamed,
     "read": lambda store: store.read("x", soon(), 100),
@@ -195,7 +195,7 @@ REPLIES = st.one_of(
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_whatever_a_node_answers_only_errors_of_blob_stores_come_out(call: Callable[[MinioStore], object]) -> None:
+def test_whatever_a_node_answers_only_errors_of_blob_stores_come_out(call: Callable[[S3Store], object]) -> None:
     with hostile() as node:
 
         @settings(max_examples=300, deadline=None)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from common.blobstore.base import Deadline
-from common.blobstore.minio import MinioStore
+from common.blobstore.minio import S3Store
 from common.errors import NodeError, NodeTimeout
 from common.objects import NodeSpec
 from tests.support.servers import tool
@@ -52,8 +52,8 @@ def echo(sock: socket.socket, _number: int) -> None:
         sock.sendall(answer(kept if data.startswith(b"GET") else b""))
 
 
-def store(server: RawServer) -> MinioStore:
-    return MinioStore(NodeSpec("n", server.endpoint.replace("http:", "https:"), "bucket", "n"), "access", "secret")
+def store(server: RawServer) -> S3Store:
+    return S3Store(NodeSpec("n", server.endpoint.replace("http:", "https:"), "bucket", "n"), "access", "secret")
 
 
 def test_blobs_go_through_and_the_connection_is_kept(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.streams import LocalFile, Upload, repr_digest
+from cli.streams import LocalFile, UploadBody, repr_digest
 from cli.transfer import cat, get, put
 from common.objects import MIB
 from tests.unit.cli.conftest import Run, Start
@@ -147,7 +147,7 @@ def test_the_first_failure_ends_a_put_and_what_was_stored_is_told(run: Run, api:
 
 
 def test_a_file_that_gets_shorter_while_it_is_read_is_no_upload() -> None:
-    body = Upload(io.FileIO(os.open("/dev/null", os.O_RDONLY)), "f", 3, lambda count: None)
+    body = UploadBody(io.FileIO(os.open("/dev/null", os.O_RDONLY)), "f", 3, lambda count: None)
     with pytest.raises(LocalFile, match="became shorter"):
         body.read(10)
 

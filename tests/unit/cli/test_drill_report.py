@@ -6,13 +6,13 @@ import pytest
 
 from cli.drill.incidents import LIMITS, Incident
 from cli.drill.load import Seen
-from cli.drill.report import Report
+from cli.drill.report import DrillReport
 
 DOWN = "killed node seen as down"
 
 
-def report(*incidents: Incident, lost: tuple[str, ...] = (), wrong: tuple[str, ...] = ()) -> Report:
-    return Report(7, incidents, 100, lost, wrong)
+def report(*incidents: Incident, lost: tuple[str, ...] = (), wrong: tuple[str, ...] = ()) -> DrillReport:
+    return DrillReport(7, incidents, 100, lost, wrong)
 
 
 def test_a_drill_is_good_when_nothing_is_lost_or_wrong_and_all_healed() -> None:
@@ -27,7 +27,7 @@ def test_a_drill_is_good_when_nothing_is_lost_or_wrong_and_all_healed() -> None:
         report(Incident("x", failed="not within 180 s: full copies")),
     ],
 )
-def test_a_loss_a_wrong_byte_or_copies_that_never_came_make_it_bad(bad: Report) -> None:
+def test_a_loss_a_wrong_byte_or_copies_that_never_came_make_it_bad(bad: DrillReport) -> None:
     assert not bad.good
     assert bad.document()["ok"] is False
 

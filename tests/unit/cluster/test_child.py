@@ -11,7 +11,7 @@ import pytest
 
 from cli.cluster import child as module
 from cli.cluster.child import Child, State, delay
-from cli.cluster.processes import Identity, members
+from cli.cluster.processes import ProcessIdentity, members
 from tests.unit.cluster.fakes import DEAF, DIES, SLEEPS, spec, until
 
 
@@ -128,8 +128,8 @@ def test_a_large_log_is_set_aside_at_the_start(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_pid_with_another_start_time_is_another_process() -> None:
-    me = Identity.of(os.getpid())
+    me = ProcessIdentity.of(os.getpid())
     assert me is not None
     assert me.alive()
-    assert not Identity(me.pid, me.started + "1").alive()
-    assert members(Identity(os.getsid(0), f"another-boot:{0}")) == []
+    assert not ProcessIdentity(me.pid, me.started + "1").alive()
+    assert members(ProcessIdentity(os.getsid(0), f"another-boot:{0}")) == []

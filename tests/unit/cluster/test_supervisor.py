@@ -20,8 +20,8 @@ import pytest
 from cli.cluster import control, layout, state
 from cli.cluster.home import Home, HomeLock
 from cli.cluster.lockwatch import stuck_holder
-from cli.cluster.plan import Plan, Spec
-from cli.cluster.processes import Identity
+from cli.cluster.plan import ClusterPlan, Spec
+from cli.cluster.processes import ProcessIdentity
 from common.errors import Conflict, NotAllowed, Unavailable
 from tests.support.servers import free_port
 from tests.unit.cluster.fakes import DEAF, SLEEPS, serving, spec, until
@@ -39,7 +39,7 @@ sys.exit(Supervisor(plan, Plain(plan.url, plan.home.log("cluster"), quiet=True))
 class Run:
     """A supervisor in a process of its own, as it always is."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: ClusterPlan) -> None:
         self.home = plan.home
         self.home.make()
         packed = self.home.path / "plan"
@@ -52,7 +52,7 @@ class Run:
         return path.read_text() if path.exists() else ""
 
     @property
-    def rows(self) -> dict[str, state.Row]:
+    def rows(self) -> dict[str, state.ProcessRow]:
         found = state.read(self.home)
         return {row.name: row for row in found.rows} if found else {}
 
@@ -75,11 +75,11 @@ class Run:
         return self.process.wait(20)
 
 
-Start = Callable[[Plan], Run]
+Start = Callable[[ClusterPlan], Run]
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Plan:
+def plan(tmp_path: Path) -> ClusterPlan:
     """Two servers, two things to do first, an API that is ready and two more processes."""
     home = Home.of(tmp_path / "home")
     home.make()
@@ -88,7 +88,7 @@ def plan(tmp_path: Path) -> Plan:
         (home.logs / path).write_text("{}")
     setup = [spec(home.logs, "migrate", "exit 0", "setup"), spec(home.logs, "keys", "exit 0", "setup")]
     ours = [serving(home.logs, "api", port), spec(home.logs, "worker1", SLEEPS), spec(home.logs, "beat", SLEEPS)]
-    return Plan(
+    return ClusterPlan(
         home, f"http://127.0.0.1:{port}", "localhost", [_server(home, "node1"), _server(home, "queue")], setup, ours
     )
 
@@ -102,7 +102,7 @@ def start() -> Iterator[Start]:
     """Start supervisors; whatever the test comes to, they and all of theirs are ended."""
     started: list[Run] = []
 
-    def begin(plan: Plan) -> Run:
+    def begin(plan: ClusterPlan) -> Run:
         started.append(Run(plan))
         return started[-1]
 
@@ -113,7 +113,7 @@ def start() -> Iterator[Start]:
 
 
 @pytest.fixture
-def run(plan: Plan, start: Start) -> Run:
+def run(plan: ClusterPlan, start: Start) -> Run:
     return start(plan)
 
 
@@ -161,13 +161,13 @@ def test_what_dies_comes_back_and_what_was_stopped_or_killed_does_not(run: Run) 
 
 
 def test_a_storage_node_joins_and_leaves_while_the_others_run(
-    plan: Plan, start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    plan: ClusterPlan, start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program = tmp_path / "minio"
     program.write_text("#!/bin/sh\nexec sleep 600\n")
     program.chmod(0o755)
     monkeypatch.setenv("BOVEDA_MINIO", str(program))
-    layout.settle(plan.home, 1, "minio")
+    layout.establish(plan.home, 1, "minio")
     run = start(plan)
     until(lambda: "up at" in run.log)
     before = {name: run.pid(name) for name in run.rows}
@@ -196,13 +196,13 @@ def test_a_storage_node_joins_and_leaves_while_the_others_run(
 
 
 def test_a_storage_node_that_joined_ends_with_the_cluster(
-    plan: Plan, start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    plan: ClusterPlan, start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program = tmp_path / "minio"
     program.write_text("#!/bin/sh\nexec sleep 600\n")
     program.chmod(0o755)
     monkeypatch.setenv("BOVEDA_MINIO", str(program))
-    layout.settle(plan.home, 1, "minio")
+    layout.establish(plan.home, 1, "minio")
     run = start(plan)
     until(lambda: "up at" in run.log)
     run.ask("add", "node2")
@@ -212,7 +212,7 @@ def test_a_storage_node_that_joined_ends_with_the_cluster(
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_nothing_of_ours_is_started_when_what_must_be_done_first_fails(plan: Plan, start: Start) -> None:
+def test_nothing_of_ours_is_started_when_what_must_be_done_first_fails(plan: ClusterPlan, start: Start) -> None:
     broken = spec(plan.home.logs, "migrate", "echo the reason; exit 1", "setup")
     run = start(replace(plan, setup=_replaced(plan.setup, broken)))
     assert run.process.wait(20) == 1
@@ -222,7 +222,7 @@ def test_nothing_of_ours_is_started_when_what_must_be_done_first_fails(plan: Pla
     assert all(row.identity is None for row in run.rows.values())
 
 
-def test_a_second_signal_ends_even_what_does_not_want_to_at_once(plan: Plan, start: Start) -> None:
+def test_a_second_signal_ends_even_what_does_not_want_to_at_once(plan: ClusterPlan, start: Start) -> None:
     deaf = spec(plan.home.logs, "worker1", DEAF, grace=600)
     run = start(replace(plan, ours=_replaced(plan.ours, deaf)))
     until(lambda: "up at" in run.log)
@@ -235,7 +235,7 @@ def test_a_second_signal_ends_even_what_does_not_want_to_at_once(plan: Plan, sta
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_whoever_keeps_the_catalogues_lock_is_ended_if_it_is_ours(plan: Plan, start: Start) -> None:
+def test_whoever_keeps_the_catalogues_lock_is_ended_if_it_is_ours(plan: ClusterPlan, start: Start) -> None:
     lock = plan.home.writer_lock
     program = (
         f"import fcntl, os, time; f = open({str(lock)!r}, 'w'); fcntl.flock(f, fcntl.LOCK_EX);"
@@ -315,13 +315,15 @@ def test_wiping_leaves_what_is_not_ours(tmp_path: Path) -> None:
 
 
 def test_the_state_says_a_pid_only_while_that_process_lives(tmp_path: Path) -> None:
-    me = Identity.of(os.getpid())
-    row = state.Row("api", "api", me, None, "/d", "/l", None, None, "", "running", 0)
+    me = ProcessIdentity.of(os.getpid())
+    row = state.ProcessRow("api", "api", me, None, "/d", "/l", None, None, "", "running", 0)
     assert row.document()["pid"] == os.getpid()
     home = Home.of(tmp_path)
     state.write(home, state.ClusterState("http://x", "/s", me, [row]))
     assert state.read(home) == state.ClusterState("http://x", "/s", me, [row])
     assert home.state.stat().st_mode & 0o077 == 0
-    gone = state.Row("api", "api", Identity(os.getpid(), "boot:1"), None, "/d", "/l", None, None, "", "running", 0)
+    gone = state.ProcessRow(
+        "api", "api", ProcessIdentity(os.getpid(), "boot:1"), None, "/d", "/l", None, None, "", "running", 0
+    )
     assert gone.document()["pid"] is None
     assert json.loads(home.state.read_text())["rows"][0]["identity"]["pid"] == os.getpid()

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretBytes
 
 from api.sealing import Sealing
-from api.source import Source
+from api.source import VersionSource
 from common.crypto import keyring as ring
 from common.crypto import sealedfile
 from common.crypto.envelope import SUITE, BlobOpener, BlobSealer, cipher_length
@@ -77,7 +77,7 @@ def test_values_that_hold_keys_print_none(kek: Kek, paths: tuple[Path, Path]) ->
     holders = [kek, read_keyring(*paths), provider, cipher, BlobOpener(DEK, "v", 0, bytes(24), 0)]
     holders.append(BlobSealer(DEK, "v", 0, out))
     holders.append(Sealing(DEK, "v", 1 << 20))
-    holders.append(Source(None, None, None, None, None, "v", DEK))  # type: ignore[arg-type]
+    holders.append(VersionSource(None, None, None, None, None, "v", DEK))  # type: ignore[arg-type]
     for holder in holders:
         for text in (repr(holder), str(holder), f"{holder}"):
             assert_hidden(text, kek.key.get_secret_value(), DEK, cipher._key, PASSPHRASE)

@@ -11,7 +11,7 @@ from common.blobstore.health import Identity
 from common.blobstore.memory import MemoryStore
 from common.catalogue import base as catalogue
 from common.errors import CatalogueUnavailable
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.objects import IDENTITY_NAME, Node, NodeHealth, NodeMode, NodeSpec
 from common.settings import Settings
 
@@ -23,7 +23,7 @@ ABSURD_EPOCHS = [
 
 
 class Rows:
-    """The part of the catalogue that `Nodes` uses, as two plain dicts. `away`: the database cannot be reached.
+    """The part of the catalogue that `WatchedNodes` uses, as two plain dicts. `away`: the database cannot be reached.
 
     `broken`: a node whose every change the database's driver refuses, as for a value that it cannot hold.
     """
@@ -134,17 +134,17 @@ class Stage:
     def __init__(self) -> None:
         self.rows = Rows()
         self.stores: dict[str, MemoryStore] = {}
-        self.started: list[Nodes] = []
+        self.started: list[WatchedNodes] = []
 
     def node(self, name: str, **changes: object) -> MemoryStore:
         self.rows.add(name, **changes)
         self.stores[name] = MemoryStore(created=False)
         return self.stores[name]
 
-    def process(self, owner: str = "one", interval: float = INTERVAL, trials: float = 60) -> Nodes:
+    def process(self, owner: str = "one", interval: float = INTERVAL, trials: float = 60) -> WatchedNodes:
         rows = cast(catalogue.Nodes, self.rows)
         settings = Settings(probe_interval=interval, write_trial_interval=trials)
-        nodes = Nodes(rows, self.rows, settings, owner, lambda node: self.stores[node.id])
+        nodes = WatchedNodes(rows, self.rows, settings, owner, lambda node: self.stores[node.id])
         self.started.append(nodes)
         nodes.start()
         return nodes
@@ -161,9 +161,9 @@ def wait(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.005)
 
 
-def becomes(nodes: Nodes, name: str, health: NodeHealth) -> None:
+def becomes(nodes: WatchedNodes, name: str, health: NodeHealth) -> None:
     wait(lambda: nodes.all()[name].health is health)
 
 
-def names(nodes: Nodes) -> list[str]:
+def names(nodes: WatchedNodes) -> list[str]:
     return sorted(candidate.id for candidate in nodes.candidates())

@@ -14,7 +14,7 @@ from common.blobstore.memory import MemoryStore
 from common.blobstore.watch import TRIAL_NAME, lately
 from common.catalogue import base as catalogue
 from common.errors import ConfigurationError, NodeBusy, NodeReadOnly
-from common.nodes import Nodes, unnoticed
+from common.nodes import WatchedNodes, unnoticed
 from common.objects import IDENTITY_NAME, Node, NodeHealth, NodeMode
 from common.settings import Settings
 from tests.unit.nodes.stage import INTERVAL, Stage, becomes, names, wait
@@ -112,7 +112,7 @@ def test_a_dead_node_goes_down_and_the_others_stay(stage: Stage) -> None:
 
 
 @pytest.fixture
-def seldom_probed(stage: Stage) -> Nodes:
+def seldom_probed(stage: Stage) -> WatchedNodes:
     """A process that found node a down at its start and looks again in an hour; node a is back meanwhile."""
     store = stage.node("a", identity="known", health=NodeHealth.DOWN)
     store.created = True
@@ -124,7 +124,9 @@ def seldom_probed(stage: Stage) -> Nodes:
     return nodes
 
 
-def test_a_node_that_others_see_up_is_usable_once_it_was_looked_at_again(stage: Stage, seldom_probed: Nodes) -> None:
+def test_a_node_that_others_see_up_is_usable_once_it_was_looked_at_again(
+    stage: Stage, seldom_probed: WatchedNodes
+) -> None:
     stage.rows.rows["a"] = replace(stage.rows.rows["a"], health=NodeHealth.UP)
     assert seldom_probed.look_again({"a"})
     assert seldom_probed.read_order(["a"]) == ["a"]
@@ -133,7 +135,9 @@ def test_a_node_that_others_see_up_is_usable_once_it_was_looked_at_again(stage: 
 
 
 @pytest.mark.parametrize("why", ["down for all", "hung", "another disk", "retired", "not asked for"])
-def test_looking_again_brings_back_no_node_that_is_really_away(stage: Stage, seldom_probed: Nodes, why: str) -> None:
+def test_looking_again_brings_back_no_node_that_is_really_away(
+    stage: Stage, seldom_probed: WatchedNodes, why: str
+) -> None:
     row, store = stage.rows.rows["a"], stage.stores["a"]
     stage.rows.rows["a"] = replace(
         row,
@@ -365,7 +369,9 @@ def test_a_node_whose_credentials_are_not_there_is_shown_down_and_comes_with_the
             raise ConfigurationError("its credentials file must be readable")
         return stage.stores[node.id]
 
-    nodes = Nodes(cast(catalogue.Nodes, stage.rows), stage.rows, Settings(probe_interval=INTERVAL), "one", open_node)
+    nodes = WatchedNodes(
+        cast(catalogue.Nodes, stage.rows), stage.rows, Settings(probe_interval=INTERVAL), "one", open_node
+    )
     stage.started.append(nodes)
     nodes.start()
     assert nodes.all()["a"].health is NodeHealth.DOWN

@@ -12,14 +12,14 @@ from common.blobstore.health import AHEAD_MAX, EPOCH_MAX, Identity
 from common.blobstore.memory import MemoryStore
 from common.catalogue import base as catalogue
 from common.errors import NodeBusy, NodeError
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.objects import IDENTITY_NAME, Node, NodeHealth
 from common.settings import Settings
 from tests.unit.nodes.stage import ABSURD_EPOCHS, INTERVAL, Stage, becomes, names, wait
 
 
 @pytest.fixture
-def three(stage: Stage) -> Nodes:
+def three(stage: Stage) -> WatchedNodes:
     for name in "abc":
         stage.node(name)
     nodes = stage.process()
@@ -27,7 +27,7 @@ def three(stage: Stage) -> Nodes:
     return nodes
 
 
-def others_live(stage: Stage, nodes: Nodes) -> None:
+def others_live(stage: Stage, nodes: WatchedNodes) -> None:
     """Node c takes blobs, and that node b dies shows in the rows."""
     nodes.store("c").put("x", b"data", foreground(4))
     stage.stores["b"].faults.down = True
@@ -43,7 +43,9 @@ def says(store: MemoryStore, epoch: str) -> None:
 
 
 @pytest.mark.parametrize("epoch", [*ABSURD_EPOCHS, str(2 + AHEAD_MAX), str(EPOCH_MAX)])
-def test_a_known_node_with_an_absurd_epoch_is_foreign_and_no_other_is(stage: Stage, three: Nodes, epoch: str) -> None:
+def test_a_known_node_with_an_absurd_epoch_is_foreign_and_no_other_is(
+    stage: Stage, three: WatchedNodes, epoch: str
+) -> None:
     says(stage.stores["a"], epoch)
     wait(lambda: stage.rows.rows["a"].identity == "foreign")
     assert stage.rows.rows["a"].epoch == 1
@@ -63,7 +65,7 @@ def test_a_new_node_with_an_absurd_epoch_is_foreign_and_keeps_what_it_says(stage
 
 
 def test_an_absurd_epoch_that_is_seen_before_use_costs_its_node_alone(
-    stage: Stage, three: Nodes, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, three: WatchedNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     three.stop()  # no more probes: each use looks for itself
     monkeypatch.setattr("common.blobstore.watch.FRESH_FOR", 0.0)
@@ -73,13 +75,13 @@ def test_an_absurd_epoch_that_is_seen_before_use_costs_its_node_alone(
     three.store("c").put("x", b"data", foreground(4))
 
 
-def test_a_node_as_far_ahead_as_a_catalogue_from_a_backup_leaves_it_is_right(stage: Stage, three: Nodes) -> None:
+def test_a_node_as_far_ahead_as_a_catalogue_from_a_backup_leaves_it_is_right(stage: Stage, three: WatchedNodes) -> None:
     says(stage.stores["a"], str(1 + AHEAD_MAX))
     wait(lambda: stage.rows.rows["a"].epoch == 1 + AHEAD_MAX)
     assert three.all()["a"].health is NodeHealth.UP
 
 
-def test_an_absurd_epoch_is_forgotten_when_the_node_is_accepted(stage: Stage, three: Nodes) -> None:
+def test_an_absurd_epoch_is_forgotten_when_the_node_is_accepted(stage: Stage, three: WatchedNodes) -> None:
     says(stage.stores["a"], str(EPOCH_MAX))
     wait(lambda: stage.rows.rows["a"].identity == "foreign")
     three.accept("a")
@@ -87,7 +89,7 @@ def test_an_absurd_epoch_is_forgotten_when_the_node_is_accepted(stage: Stage, th
     becomes(three, "a", NodeHealth.UP)
 
 
-def test_a_row_that_the_catalogue_cannot_write_holds_up_no_other(stage: Stage, three: Nodes) -> None:
+def test_a_row_that_the_catalogue_cannot_write_holds_up_no_other(stage: Stage, three: WatchedNodes) -> None:
     stage.rows.broken = "a"
     stage.stores["a"].faults.full = True
     with pytest.raises(NodeError):
@@ -97,7 +99,7 @@ def test_a_row_that_the_catalogue_cannot_write_holds_up_no_other(stage: Stage, t
     wait(lambda: stage.rows.rows["a"].writable is False)
 
 
-def test_a_call_that_fails_unforeseen_is_its_nodes_failure(stage: Stage, three: Nodes) -> None:
+def test_a_call_that_fails_unforeseen_is_its_nodes_failure(stage: Stage, three: WatchedNodes) -> None:
     def raises(_operation: str, _name: str) -> None:
         raise OverflowError("an adapter's mistake")
 
@@ -121,7 +123,9 @@ def test_a_node_that_cannot_be_opened_is_shown_down_and_the_others_are_followed(
             raise UnicodeError("label empty or too long")
         return stage.stores[node.id]
 
-    nodes = Nodes(cast(catalogue.Nodes, stage.rows), stage.rows, Settings(probe_interval=INTERVAL), "one", open_node)
+    nodes = WatchedNodes(
+        cast(catalogue.Nodes, stage.rows), stage.rows, Settings(probe_interval=INTERVAL), "one", open_node
+    )
     stage.started.append(nodes)
     nodes.start()
     assert nodes.all()["a"].health is NodeHealth.DOWN
@@ -130,7 +134,7 @@ def test_a_node_that_cannot_be_opened_is_shown_down_and_the_others_are_followed(
 
 
 def test_a_node_that_returns_with_many_copies_holds_up_no_other(
-    stage: Stage, three: Nodes, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, three: WatchedNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each refresh doubts as many of its copies as its time allows, and goes on from there at the next."""
     monkeypatch.setattr("common.nodes.DOUBT_SECONDS", 0.0)

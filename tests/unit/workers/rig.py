@@ -20,7 +20,7 @@ from common.catalogue.sql import open_catalogue
 from common.errors import NodeBusy
 from common.jobs.base import Queue, TaskName
 from common.jobs.memory import MemoryQueue
-from common.nodes import Nodes
+from common.nodes import WatchedNodes
 from common.objects import (
     IDENTITY_NAME,
     Blob,
@@ -40,7 +40,7 @@ from common.objects import (
 from common.placement import Candidate
 from common.settings import Settings
 from common.work import CopyDetail
-from workers.wiring import Worker, assemble
+from workers.wiring import UseCases, assemble
 
 BUCKET = "papers"
 KEK = "kek-1"
@@ -71,7 +71,7 @@ class Clock:
         return self.now
 
 
-class SeenNodes(Nodes):
+class SeenNodes(WatchedNodes):
     """Nodes as this process sees them: stores in memory, verdicts as the test sets them."""
 
     def __init__(self, rows: Sequence[Node]) -> None:
@@ -141,7 +141,7 @@ class Rig:
         self.queue = MemoryQueue()
         self.worker = self.another("worker-1")
 
-    def another(self, owner: str) -> Worker:
+    def another(self, owner: str) -> UseCases:
         """One more worker process on the same parts."""
         return assemble(self.settings, self.catalogue, self.nodes, self.queue, owner)
 
@@ -254,7 +254,7 @@ class Rig:
             TaskName.VERIFY: self.worker.verify,
             TaskName.DOUBT: lambda ids: self.worker.doubt(ids),
             TaskName.DELETE: self.worker.delete,
-            TaskName.SETTLE: self.worker.settle,
+            TaskName.DROP_SURPLUS: self.worker.drop_surplus,
             TaskName.SCRUB: lambda ids: [self.worker.scrub(node_id) for node_id in ids],  # type: ignore[func-returns-value]
             TaskName.RECLAIM: lambda ids: [self.worker.reclaim(node_id) for node_id in ids],  # type: ignore[func-returns-value]
             TaskName.JOB: lambda ids: [self.worker.run_job(job_id) for job_id in ids],  # type: ignore[func-returns-value]

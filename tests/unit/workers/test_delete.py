@@ -11,9 +11,9 @@ from common.work import CopyAction
 from tests.unit.workers.rig import BUCKET, Rig
 from workers.claims import Claims
 from workers.delete import Delete
-from workers.ends import EndWriter
+from workers.ends import OutcomeWriter
 from workers.leases import HeldLeases
-from workers.share import NodeShare
+from workers.share import NodeSlots
 
 
 def doomed(rig: Rig, stored: int = 3, blobs: int = 1) -> list[str]:
@@ -102,10 +102,10 @@ def test_the_sweep_forgets_what_no_node_has_any_more(rig: Rig) -> None:
 def test_a_copy_whose_lease_is_over_is_not_removed_with_the_others(rig: Rig) -> None:
     ids = doomed(rig, stored=1, blobs=2)
     leases = HeldLeases(rig.catalogue.copies, rig.catalogue.leases, "w", 60)
-    ends = EndWriter(rig.catalogue.copies.end)
-    ends.start()
+    outcomes = OutcomeWriter(rig.catalogue.copies.end)
+    outcomes.start()
 
-    class Late(NodeShare):
+    class Late(NodeSlots):
         def take(self, node_id: str) -> None:
             """While the task waits for its slot another worker claims one of its rows."""
             rig.clock.now += 61
@@ -113,6 +113,6 @@ def test_a_copy_whose_lease_is_over_is_not_removed_with_the_others(rig: Rig) -> 
             leases.renew()
             super().take(node_id)
 
-    Delete(Claims(rig.catalogue, rig.nodes, leases, ends, rig.settings), rig.nodes, Late(1))(ids)
-    ends.stop()
+    Delete(Claims(rig.catalogue, rig.nodes, leases, outcomes, rig.settings), rig.nodes, Late(1))(ids)
+    outcomes.stop()
     assert list(rig.nodes.stores[rig.ids[0]].blobs) == [blob_name(ids[1])]

@@ -6,7 +6,7 @@ import pytest
 
 from common.errors import QueueUnavailable
 from common.jobs.base import BATCH_BYTES, Queue, TaskName
-from common.moves import Move
+from common.moves import Relocation
 from common.objects import NodeHealth, NodeMode, Preconditions
 from tests.unit.workers.placed import holders, put, rows
 from tests.unit.workers.rig import BUCKET, Rig
@@ -50,8 +50,8 @@ def test_the_emptied_nodes_copy_stays_while_a_keeper_is_wrong_and_goes_when_that
     four.spoil(blob_id, 1, b"x" * 100)
     four.clock.now += 31
     four.worker.sweep()
-    assert (TaskName.SETTLE, (blob_id,)) in (messages := four.waiting(Queue.REPAIR))
-    four.worker.settle([blob_id])
+    assert (TaskName.DROP_SURPLUS, (blob_id,)) in (messages := four.waiting(Queue.REPAIR))
+    four.worker.drop_surplus([blob_id])
     assert rows(four, "a") == {0: "stored", 1: "suspect", 2: "stored", 3: "stored"}
     assert len(messages) == 1
     four.converge()
@@ -65,7 +65,7 @@ def test_an_absent_keeper_is_made_again_before_anything_goes(four: Rig) -> None:
     four.change(0, mode=NodeMode.DRAINING)
     four.converge(1)
     four.spoil(blob_id, 2, None)
-    four.worker.settle([blob_id])
+    four.worker.drop_surplus([blob_id])
     assert rows(four, "a")[0] == "stored"
     assert rows(four, "a")[2] == "suspect"
     four.converge()
@@ -81,10 +81,10 @@ def test_a_keeper_that_cannot_be_asked_keeps_the_surplus_and_is_not_blamed(four:
     four.work()
     four.clock.now += 31
     four.nodes.busy.add(four.ids[2])
-    assert four.worker.settle([blob_id]) == 0
+    assert four.worker.drop_surplus([blob_id]) == 0
     assert rows(four, "a") == dict.fromkeys(range(4), "stored")
     four.nodes.busy.clear()
-    assert four.worker.settle([blob_id]) == 1
+    assert four.worker.drop_surplus([blob_id]) == 1
     assert rows(four, "a")[0] == "doomed"
 
 
@@ -103,7 +103,7 @@ def test_what_changed_while_the_keepers_were_read_is_planned_again(four: Rig, mo
         four.suspect(blob_id, 3)
 
     monkeypatch.setattr(four.catalogue.moves, "verified", then_one_is_blamed)
-    assert four.worker.settle([blob_id]) == 0
+    assert four.worker.drop_surplus([blob_id]) == 0
     assert rows(four, "a") == {0: "stored", 1: "stored", 2: "stored", 3: "suspect"}
 
 
@@ -112,9 +112,9 @@ def test_settling_twice_or_what_is_gone_changes_nothing(four: Rig) -> None:
     (blob_id,) = four.blob_ids("a")
     four.change(0, mode=NodeMode.DRAINING)
     four.converge()
-    assert four.worker.settle([blob_id, blob_id, "0" * 32]) == 0
+    assert four.worker.drop_surplus([blob_id, blob_id, "0" * 32]) == 0
     four.catalogue.objects.delete(BUCKET, "a", Preconditions())
-    assert four.worker.settle([blob_id]) == 0
+    assert four.worker.drop_surplus([blob_id]) == 0
 
 
 def test_a_drain_that_is_called_off_leaves_no_surplus(four: Rig) -> None:
@@ -133,7 +133,7 @@ def test_a_drain_that_is_called_off_leaves_no_surplus(four: Rig) -> None:
 def test_surplus_whose_round_was_forgotten_with_the_process_is_found_by_the_survey(four: Rig) -> None:
     put(four, "a")
     (copies,) = four.catalogue.moves.of(four.blob_ids("a"))
-    assert four.catalogue.moves.apply([Move(copies, add=[four.ids[3]])])
+    assert four.catalogue.moves.apply([Relocation(copies, add=[four.ids[3]])])
     four.converge(22)
     assert len(holders(four, "a")) == 3
 
@@ -161,5 +161,5 @@ def test_large_blobs_are_settled_in_messages_of_their_own(four: Rig) -> None:
     four.work()
     four.clock.now += 31
     four.worker.sweep()
-    settle = [ids for task, ids in four.waiting(Queue.REPAIR) if task is TaskName.SETTLE]
-    assert sorted(map(len, settle)) == [1, 1, 1]
+    drop_surplus = [ids for task, ids in four.waiting(Queue.REPAIR) if task is TaskName.DROP_SURPLUS]
+    assert sorted(map(len, drop_surplus)) == [1, 1, 1]

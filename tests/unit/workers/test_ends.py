@@ -8,9 +8,9 @@ from prometheus_client import REGISTRY
 
 from common.errors import CatalogueUnavailable
 from common.objects import CopyState
-from common.work import End, Ended
+from common.work import Outcome, OutcomeEffect
 from tests.unit.workers.rig import until
-from workers.ends import EndWriter, observed
+from workers.ends import OutcomeWriter, observed
 
 
 class Written:
@@ -20,82 +20,82 @@ class Written:
         self.pages: list[list[int]] = []
         self.failing = failing
 
-    def __call__(self, ends: Sequence[End]) -> Collection[int]:
+    def __call__(self, outcomes: Sequence[Outcome]) -> Collection[int]:
         if self.failing:
             self.failing -= 1
             raise CatalogueUnavailable("locked")
-        self.pages.append([end.copy_id for end in ends])
+        self.pages.append([end.copy_id for end in outcomes])
         return self.pages[-1]
 
 
-def end(copy_id: int) -> End:
-    return End(copy_id, 1, CopyState.STORED)
+def end(copy_id: int) -> Outcome:
+    return Outcome(copy_id, 1, CopyState.STORED)
 
 
 def test_ends_that_come_together_are_one_transaction() -> None:
     written = Written()
-    ends = EndWriter(written, gather=5)
-    ends.start()
+    outcomes = OutcomeWriter(written, gather=5)
+    outcomes.start()
     for number in range(100):
-        ends.add(end(number))
-    ends.settle()
+        outcomes.add(end(number))
+    outcomes.flush()
     assert written.pages == [list(range(100))]
-    ends.stop()
+    outcomes.stop()
 
 
 def test_an_end_nobody_waits_for_is_written_soon() -> None:
     written = Written()
-    ends = EndWriter(written, gather=0.02)
-    ends.start()
-    ends.add(end(1))
+    outcomes = OutcomeWriter(written, gather=0.02)
+    outcomes.start()
+    outcomes.add(end(1))
     until(lambda: written.pages == [[1]])
-    ends.stop()
+    outcomes.stop()
 
 
 def test_settle_returns_at_once_when_all_is_written() -> None:
-    ends = EndWriter(Written())
-    ends.start()
-    ends.settle()
-    ends.stop()
+    outcomes = OutcomeWriter(Written())
+    outcomes.start()
+    outcomes.flush()
+    outcomes.stop()
 
 
 @pytest.mark.parametrize("failing", [1, 2])
 def test_ends_survive_a_catalogue_that_is_away_for_a_moment(failing: int) -> None:
     written = Written(failing)
-    ends = EndWriter(written)
-    ends.start()
-    ends.add(end(1))
-    ends.settle()
+    outcomes = OutcomeWriter(written)
+    outcomes.start()
+    outcomes.add(end(1))
+    outcomes.flush()
     assert written.pages == [[1]]
-    ends.stop()
+    outcomes.stop()
 
 
 def test_a_catalogue_away_for_long_blocks_nobody_for_ever() -> None:
-    ends = EndWriter(Written(10_000), keep=0.1)
-    ends.start()
-    ends.add(end(1))
-    ends.settle()
-    ends.stop()
+    outcomes = OutcomeWriter(Written(10_000), keep=0.1)
+    outcomes.start()
+    outcomes.add(end(1))
+    outcomes.flush()
+    outcomes.stop()
 
 
 def test_stop_writes_what_waits() -> None:
     written = Written()
-    ends = EndWriter(written, gather=60)
-    ends.start()
-    ends.add(end(1))
-    ends.stop()
+    outcomes = OutcomeWriter(written, gather=60)
+    outcomes.start()
+    outcomes.add(end(1))
+    outcomes.stop()
     assert written.pages == [[1]]
 
 
 def test_ends_of_many_threads_are_all_written_once() -> None:
     written = Written()
-    ends = EndWriter(written)
-    ends.start()
+    outcomes = OutcomeWriter(written)
+    outcomes.start()
 
     def add(first: int) -> None:
         for number in range(first, first + 200):
-            ends.add(end(number))
-        ends.settle()
+            outcomes.add(end(number))
+        outcomes.flush()
 
     threads = [threading.Thread(target=add, args=(first,)) for first in range(0, 1000, 200)]
     for thread in threads:
@@ -103,7 +103,7 @@ def test_ends_of_many_threads_are_all_written_once() -> None:
     for thread in threads:
         thread.join(20)
     assert sorted(number for page in written.pages for number in page) == list(range(1000))
-    ends.stop()
+    outcomes.stop()
 
 
 def test_what_became_whole_is_counted_by_its_age() -> None:
@@ -111,7 +111,9 @@ def test_what_became_whole_is_counted_by_its_age() -> None:
         return REGISTRY.get_sample_value("boveda_commit_to_all_copies_seconds_bucket", {"le": "0.2"}) or 0.0
 
     before = count()
-    write = observed(lambda ends: Ended(frozenset(end.copy_id for end in ends), (0.15, 7.0)), lambda: None)
+    write = observed(
+        lambda outcomes: OutcomeEffect(frozenset(end.copy_id for end in outcomes), (0.15, 7.0)), lambda: None
+    )
     write([end(1)])
     assert count() == before + 1
 
@@ -119,8 +121,11 @@ def test_what_became_whole_is_counted_by_its_age() -> None:
 def test_that_copies_become_good_is_told_now_and_then_and_only_then() -> None:
     told: list[str] = []
     held = {1, 2}
-    write = observed(lambda ends: Ended(frozenset(end.copy_id for end in ends) & held, ()), lambda: told.append("made"))
-    write([End(1, 1, CopyState.MISSING, error="it refuses", kind="refused")])
+    write = observed(
+        lambda outcomes: OutcomeEffect(frozenset(end.copy_id for end in outcomes) & held, ()),
+        lambda: told.append("made"),
+    )
+    write([Outcome(1, 1, CopyState.MISSING, error="it refuses", kind="refused")])
     write([end(3)])
     assert told == [], "no copy, and one that another worker has had since"
     write([end(1)])
@@ -137,7 +142,7 @@ def test_an_end_that_is_written_stays_so_when_it_cannot_be_told_and_the_next_one
         if (error := next(outcomes)) is not None:
             raise error
 
-    write = observed(lambda ends: Ended(frozenset(end.copy_id for end in ends), ()), made)
+    write = observed(lambda outcomes: OutcomeEffect(frozenset(end.copy_id for end in outcomes), ()), made)
     write([end(1)])
     write([end(2)])
     assert len(told) == 2

@@ -8,7 +8,7 @@ from common.errors import CatalogueUnavailable
 from common.work import CopyAction
 from tests.unit.workers.rig import Rig, until
 from workers.claims import Claims, LeaseOver
-from workers.ends import EndWriter
+from workers.ends import OutcomeWriter
 from workers.leases import HeldLeases
 
 
@@ -59,8 +59,8 @@ def test_one_thread_renews_all_by_itself(rig: Rig) -> None:
 def test_nothing_is_done_with_a_lease_that_was_not_renewed(rig: Rig) -> None:
     rig.put("a")
     leases = held(rig)
-    ends = EndWriter(rig.catalogue.copies.end)
-    claims = Claims(rig.catalogue, rig.nodes, leases, ends, rig.settings)
+    outcomes = OutcomeWriter(rig.catalogue.copies.end)
+    claims = Claims(rig.catalogue, rig.nodes, leases, outcomes, rig.settings)
     (first, second) = claims.take(CopyAction.REPLICATE, rig.blob_ids("a"))
     assert 0 < claims.deadline(first).remaining() <= 60
     leases.drop([first])
@@ -75,7 +75,7 @@ def test_a_call_s_deadline_ends_before_the_lease(rig: Rig) -> None:
     rig.settings = rig.settings.model_copy(update={"lease_seconds": 5.0})
     rig.put("a")
     leases = held(rig, seconds=5)
-    claims = Claims(rig.catalogue, rig.nodes, leases, EndWriter(rig.catalogue.copies.end), rig.settings)
+    claims = Claims(rig.catalogue, rig.nodes, leases, OutcomeWriter(rig.catalogue.copies.end), rig.settings)
     (claim, _) = claims.take(CopyAction.REPLICATE, rig.blob_ids("a"))
     assert claims.deadline(claim).remaining() <= leases.left(claim) + 0.01
 

@@ -13,15 +13,15 @@ from common.blobstore.base import Deadline
 from common.errors import NodeError, NodeTimeout
 from common.objects import Blob, blob_name
 from tests.unit.workers.rig import Rig
-from workers.looks import DAMAGED, GOOD, PIECE_BYTES, UNREACHABLE, Finding, Looks, Unreadable
-from workers.share import NodeShare
+from workers.looks import DAMAGED, GOOD, PIECE_BYTES, UNREACHABLE, CopyCheck, Finding, Unreadable
+from workers.share import NodeSlots
 
 SIZE = 16 << 20
-Read = Callable[[Looks, str, Blob, str | None, Deadline], bytearray | None]
+Read = Callable[[CopyCheck, str, Blob, str | None, Deadline], bytearray | None]
 
 
-def looks(rig: Rig) -> Looks:
-    return Looks(rig.nodes, NodeShare(2))
+def check_copy(rig: Rig) -> CopyCheck:
+    return CopyCheck(rig.nodes, NodeSlots(2))
 
 
 def placed(rig: Rig, data: bytes) -> Blob:
@@ -32,13 +32,13 @@ def placed(rig: Rig, data: bytes) -> Blob:
 
 
 @pytest.mark.parametrize(
-    ("read", "most"), [(Looks.whole, SIZE), (Looks.through, PIECE_BYTES)], ids=["kept", "looked at"]
+    ("read", "most"), [(CopyCheck.whole, SIZE), (CopyCheck.through, PIECE_BYTES)], ids=["kept", "looked at"]
 )
 def test_a_blob_that_is_read_is_in_memory_once_at_most(rig: Rig, read: Read, most: int) -> None:
     data = os.urandom(SIZE)
     blob = placed(rig, data)
     tracemalloc.start()
-    found = read(looks(rig), rig.ids[0], blob, None, Deadline(5))
+    found = read(check_copy(rig), rig.ids[0], blob, None, Deadline(5))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found in (data, None)
@@ -48,17 +48,17 @@ def test_a_blob_that_is_read_is_in_memory_once_at_most(rig: Rig, read: Read, mos
 def test_what_a_node_fails_at_twice_while_it_reads_others_is_damaged(rig: Rig) -> None:
     blob = placed(rig, b"x" * 100)
     rig.nodes.stores[rig.ids[0]].faults.rotten.add(blob_name(blob.id))
-    finding = looks(rig)(rig.ids[0], blob, None)
+    finding = check_copy(rig)(rig.ids[0], blob, None)
     assert finding.kind == DAMAGED
     assert "500 InternalError" in finding.detail
     with pytest.raises(Unreadable):
-        looks(rig).whole(rig.ids[0], blob, None, Deadline(5))
+        check_copy(rig).whole(rig.ids[0], blob, None, Deadline(5))
 
 
 def test_an_answer_that_breaks_off_is_the_same(rig: Rig) -> None:
     blob = placed(rig, b"x" * 100)
     rig.nodes.stores[rig.ids[0]].faults.cut = 40
-    assert looks(rig)(rig.ids[0], blob, None).kind == DAMAGED
+    assert check_copy(rig)(rig.ids[0], blob, None).kind == DAMAGED
 
 
 def test_what_a_node_failed_at_once_is_good_when_it_reads_it_after_all(rig: Rig) -> None:
@@ -71,13 +71,13 @@ def test_what_a_node_failed_at_once_is_good_when_it_reads_it_after_all(rig: Rig)
             rotten.clear()
 
     rig.nodes.stores[rig.ids[0]].faults.before = passing
-    assert looks(rig)(rig.ids[0], blob, None) == Finding(GOOD)
+    assert check_copy(rig)(rig.ids[0], blob, None) == Finding(GOOD)
 
 
 def test_a_node_that_fails_at_every_name_says_nothing_about_a_copy(rig: Rig) -> None:
     blob = placed(rig, b"x" * 100)
     rig.nodes.stores[rig.ids[0]].faults.failing = True
-    assert looks(rig)(rig.ids[0], blob, None).kind == UNREACHABLE
+    assert check_copy(rig)(rig.ids[0], blob, None).kind == UNREACHABLE
 
 
 def test_a_node_that_fails_at_one_name_after_long_trying_is_waited_for_once(rig: Rig) -> None:
@@ -86,7 +86,7 @@ def test_a_node_that_fails_at_one_name_after_long_trying_is_waited_for_once(rig:
     faults.rotten.add(blob_name(blob.id))
     faults.trying = 0.3
     with pytest.raises(Unreadable):
-        looks(rig).through(rig.ids[0], blob, None, Deadline(0.1))
+        check_copy(rig).through(rig.ids[0], blob, None, Deadline(0.1))
     assert len(rig.nodes.stores[rig.ids[0]].calls) == 2
 
 
@@ -98,4 +98,4 @@ def test_a_node_that_does_not_answer_says_nothing_about_a_copy(rig: Rig, error: 
         raise error
 
     rig.nodes.stores[rig.ids[0]].faults.before = fails
-    assert looks(rig)(rig.ids[0], blob, None).kind == UNREACHABLE
+    assert check_copy(rig)(rig.ids[0], blob, None).kind == UNREACHABLE

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from common.moves import Move
+from common.moves import Relocation
 from common.objects import BlobName, NodeHealth, NodeMode, Preconditions, blob_name
 from common.placement import Candidate, order
 from common.work import JobKind, Scope
@@ -190,7 +190,7 @@ class Topology(RuleBasedStateMachine):
         elif operation == "get" and self._bytes(number, blob_id) in self.contents.values():
             self.read_at[blob_id, number] = self.clock
 
-    def _apply(self, moves: Sequence[Move]) -> Collection[str]:
+    def _apply(self, moves: Sequence[Relocation]) -> Collection[str]:
         giving_up = [move for move in moves if _held(move)]
         if giving_up and self.trap is not None:
             self.trap = 0, *self.trap[1:]  # the moment that matters most
@@ -227,7 +227,7 @@ class Topology(RuleBasedStateMachine):
             self.is_declared_lost(node)
         return what == "kills after"
 
-    def _check(self, move: Move) -> None:
+    def _check(self, move: Relocation) -> None:
         """The rows as they are now: who makes up for a copy that was given up."""
         if not _held(move):
             return
@@ -325,7 +325,7 @@ class Topology(RuleBasedStateMachine):
             self.rig.change(number, health, mode)
 
 
-def _held(move: Move) -> bool:
+def _held(move: Relocation) -> bool:
     """Whether it gives a copy up, not only a row of a missing one."""
     return any(row.id in move.doom and row.state.value in HELD for row in move.copies.rows)
 

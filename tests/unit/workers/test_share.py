@@ -7,17 +7,17 @@ import pytest
 
 from common.errors import NodeBusy
 from tests.unit.workers.rig import until
-from workers.share import NodeShare, Shares
+from workers.share import NodeSlots, WorkerSlots
 
 
 @pytest.mark.parametrize(("threads", "slots", "puts"), [(1, 1, 1), (3, 1, 1), (4, 1, 2), (8, 2, 4), (24, 8, 12)])
 def test_a_node_gets_at_most_a_third_of_the_threads(threads: int, slots: int, puts: int) -> None:
-    shares = Shares.of(threads)
+    shares = WorkerSlots.of(threads)
     assert (shares.threads.limit, shares.puts.limit) == (slots, puts)
 
 
 def test_what_is_over_a_node_s_share_is_refused_and_harms_no_other_node() -> None:
-    share = NodeShare(2, patience=0)
+    share = NodeSlots(2, patience=0)
     share.take("slow")
     share.take("slow")
     with pytest.raises(NodeBusy):
@@ -26,7 +26,7 @@ def test_what_is_over_a_node_s_share_is_refused_and_harms_no_other_node() -> Non
 
 
 def test_after_one_waited_in_vain_nobody_else_waits() -> None:
-    share = NodeShare(1, patience=0.05, busy=60)
+    share = NodeSlots(1, patience=0.05, busy=60)
     share.take("slow")
     for least in (0.05, 0.0, 0.0):
         start = time.monotonic()
@@ -43,7 +43,7 @@ def test_after_one_waited_in_vain_nobody_else_waits() -> None:
 
 
 def test_a_slot_given_back_goes_to_who_waits() -> None:
-    share = NodeShare(1, patience=10)
+    share = NodeSlots(1, patience=10)
     share.take("node")
     got = threading.Event()
 
@@ -59,7 +59,7 @@ def test_a_slot_given_back_goes_to_who_waits() -> None:
 
 
 def test_a_slot_is_given_back_when_the_call_fails() -> None:
-    share = NodeShare(1, patience=0)
+    share = NodeSlots(1, patience=0)
     with pytest.raises(OSError, match="cut"), share.slot("node"):
         raise OSError("cut")
     with share.slot("node"):
@@ -67,7 +67,7 @@ def test_a_slot_is_given_back_when_the_call_fails() -> None:
 
 
 def test_never_more_calls_at_once_than_slots() -> None:
-    share = NodeShare(2, patience=10)
+    share = NodeSlots(2, patience=10)
     inside, most, lock = 0, 0, threading.Lock()
 
     def call() -> None:
