@@ -8,7 +8,7 @@ from api.placing import WritableNodes
 from common.catalogue.base import Catalogue
 from common.crypto.keyring import KeyProvider
 from common.errors import NoSuchObject, NotAllowed, NotEnoughNodes
-from common.objects import Bucket, Preconditions
+from common.model.versions import Bucket, Preconditions
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from api.documents import Document
 from api.standing import DependencyState
-from common.catalogue.base import StatusCounts
-from common.objects import Node, NodeHealth, NodeMode, rfc3339
-from common.scrubbing import Scrub
+from common.catalogue.status import StatusCounts
+from common.model.nodes import Node, NodeHealth, NodeMode
+from common.model.scrubbing import Scrub
+from common.model.times import rfc3339
 
 
 def alerts(

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from flask import Request
 
-from common.catalogue.base import Token, Tokens
+from common.catalogue.access import Token, Tokens
 from common.errors import CatalogueUnavailable, ConfigurationError, Forbidden, Malformed, Unauthenticated
-from common.objects import SPANISH_BUCKET
+from common.model.names import SPANISH_BUCKET
 from common.settings import Settings
 
 SCOPES = ("read", "write", "delete", "admin", "metrics")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from api.source import Superseded
-from common.catalogue.base import Catalogue, Found
+from common.catalogue.base import Catalogue
+from common.catalogue.objects import Found
 from common.errors import ObjectDamaged
-from common.objects import StoredBlob
+from common.model.versions import StoredBlob
 
 PAGE = 16
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from api.upload import Upload
-from common.catalogue.base import Catalogue, Committed
+from common.catalogue.base import Catalogue
+from common.catalogue.objects import Committed
 from common.crypto.keyring import KeyProvider
 from common.errors import KeysUnavailable
-from common.objects import NewBlob, NewVersion
+from common.model.versions import NewBlob, NewVersion
 
 
 def commit(

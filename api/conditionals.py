@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from flask import Request
 
 from common.errors import Malformed, NotModified
-from common.objects import Preconditions, Version
+from common.model.versions import Preconditions, Version
 
 _TAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)')
 

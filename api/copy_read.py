@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from common.blobstore.base import BlobReader, BlobStore, Deadline, foreground
 from common.crypto.envelope import CHUNK, OVERHEAD_HEADER, BlobOpener, span
 from common.errors import IntegrityError
-from common.objects import Blob, blob_name
+from common.model.names import blob_name
+from common.model.versions import Blob
 
 STALL_SECONDS = 10.0  # a client that takes longer for a chunk loses its node connection
 

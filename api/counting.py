@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from typing import Final
 
-from common.catalogue.base import StatusCounts
+from common.catalogue.status import StatusCounts
 
 DEAR_SECONDS: Final = 0.2
 KEPT: Final = 5

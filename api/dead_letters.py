@@ -14,8 +14,8 @@ from api.openapi import documented
 from api.schemas import DeadLetterList, Retried
 from api.services import services
 from common.errors import Malformed, NoSuchDeadLetter
-from common.jobs.base import TASK_OF
-from common.work import CopyAction, DeadLetter
+from common.model.work import CopyAction, DeadLetter
+from common.queue.base import TASK_OF
 
 blueprint = Blueprint("dead_letters", __name__)
 

@@ -6,7 +6,7 @@ If the answer to COMMIT is lost, the catalogue looks what became of it; OutcomeU
 from __future__ import annotations
 
 from common.catalogue.base import Catalogue
-from common.objects import Preconditions
+from common.model.versions import Preconditions
 
 
 class DeleteObject:

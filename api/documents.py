@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from flask import Response
 
 from api.losing_nodes import Preview
-from common.catalogue.base import NodeTotals
-from common.objects import Bucket, Node, Protection, Version, blob_name, rfc3339
-from common.scrubbing import LockedName, Scrub
-from common.work import CopyDetail, DeadLetter, Failure, Job
+from common.catalogue.nodes import NodeTotals
+from common.model.jobs import Job
+from common.model.names import blob_name
+from common.model.nodes import Node
+from common.model.scrubbing import LockedName, Scrub
+from common.model.times import rfc3339
+from common.model.versions import Bucket, Protection, Version
+from common.model.work import CopyDetail, DeadLetter, Failure
 
 Document = dict[str, object]
 

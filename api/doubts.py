@@ -15,7 +15,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Final, TypeVar
 
-from common.jobs.base import Enqueuer, TaskName
+from common.queue.base import Enqueuer, TaskName
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from api.ranges import parse as parse_ranges
 from api.services import services
 from api.stored_headers import as_headers
 from common.errors import BovedaError, NotModified
-from common.objects import Protection, Version
+from common.model.versions import Protection, Version
 
 log = structlog.get_logger(__name__)
 

@@ -17,12 +17,13 @@ from api.doubts import Doubts
 from api.reading import BlobRead
 from api.source import ReadableNodes, Superseded, VersionSource
 from api.spare import SpareThreads
-from common.catalogue.base import Catalogue, Found
+from common.catalogue.base import Catalogue
+from common.catalogue.objects import Found
 from common.crypto.envelope import dek_context
 from common.crypto.keyring import KeyProvider
 from common.errors import IntegrityError, ObjectDamaged, Unavailable
-from common.jobs.base import Enqueuer
-from common.objects import Protection, Version
+from common.model.versions import Protection, Version
+from common.queue.base import Enqueuer
 
 STARTS = 5
 SPARE_THREADS = 4  # for second copies: each is needed for as long as a node that is well takes to answer

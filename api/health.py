@@ -17,9 +17,9 @@ from api.services import Services, services
 from api.silence import last_ends, silent
 from api.store_metrics import StoreMetrics
 from common import telemetry
-from common.catalogue.base import StatusCounts
+from common.catalogue.status import StatusCounts
 from common.errors import CatalogueUnavailable, Unavailable
-from common.objects import rfc3339
+from common.model.times import rfc3339
 
 blueprint = Blueprint("health", __name__)
 

@@ -13,9 +13,9 @@ from api.openapi import documented
 from api.schemas import JobDocument, JobList
 from api.services import services
 from common.errors import Conflict, NoSuchJob, NoSuchNode, NotAllowed
-from common.jobs.base import TaskName
-from common.objects import check_bucket_name, check_key
-from common.work import Job, JobKind, Scope
+from common.model.jobs import Job, JobKind, Scope
+from common.model.names import check_bucket_name, check_key
+from common.queue.base import TaskName
 
 blueprint = Blueprint("jobs", __name__)
 

@@ -20,7 +20,8 @@ from api.receiving import Receiver
 from api.sealing import Sealed
 from api.spare import SpareThreads
 from api.upload import Upload
-from common.objects import Blob, CopyState, NewBlob, Placed
+from common.model.copies import CopyState, Placed
+from common.model.versions import Blob, NewBlob
 
 
 class BlobRows(Protocol):

@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from common.catalogue.base import Catalogue, NodeTotals
-from common.moves import BlobCopies
-from common.objects import Node
+from common.catalogue.base import Catalogue
+from common.catalogue.nodes import NodeTotals
+from common.model.nodes import Node
+from common.model.relocation import BlobCopies
 from common.placement import Candidate, order
 
 LOOKED_AT_MOST = 10_000
@@ -94,5 +95,5 @@ def loss_of(catalogue: Catalogue, without: Collection[str]) -> Loss:
 def _on_node(catalogue: Catalogue, node_id: str) -> Iterator[BlobCopies]:
     after: int | None = 0
     while after is not None:
-        page, after = catalogue.moves.examine(node_id, after)
+        page, after = catalogue.relocations.examine(node_id, after)
         yield from page

@@ -17,8 +17,9 @@ from api.schemas import LockedNameList, LossDocument, Lost, NodeDocument, NodeLi
 from api.services import services
 from common.blobstore.credentials import read_credentials
 from common.errors import ConfigurationError, Conflict, NoSuchNode, NotAllowed
+from common.model.nodes import Node, NodeMode
+from common.model.times import parse_rfc3339
 from common.nodes_file import NodeEntry
-from common.objects import Node, NodeMode, parse_rfc3339
 
 blueprint = Blueprint("nodes", __name__)
 

@@ -22,7 +22,7 @@ from common.placement import Candidate
 
 
 class WritableNodes(Protocol):
-    """What writing needs of `common.nodes.WatchedNodes`."""
+    """What writing needs of `common.nodes.watched_nodes.WatchedNodes`."""
 
     def candidates(self) -> Sequence[Candidate]: ...
 

@@ -35,7 +35,8 @@ from common.errors import (
     NodeTimeout,
     ObjectDamaged,
 )
-from common.objects import CopyState, StoredBlob
+from common.model.copies import CopyState
+from common.model.versions import StoredBlob
 
 
 class BlobRead:

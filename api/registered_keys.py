@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.catalogue.base import Keks
+from common.catalogue.access import Keks
 from common.crypto.keyring import KeyProvider
 
 

@@ -51,8 +51,10 @@ from common.errors import (
     Unavailable,
     UploadSuperseded,
 )
-from common.jobs.base import Enqueuer, TaskName
-from common.objects import CopyState, Headers, Preconditions, new_id
+from common.model.copies import CopyState
+from common.model.names import new_id
+from common.model.versions import Headers, Preconditions
+from common.queue.base import Enqueuer, TaskName
 from common.settings import Settings
 
 ENQUEUED_MOST = 1000  # blobs of one upload that are enqueued at its commit; the sweep finds the others

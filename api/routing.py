@@ -16,7 +16,7 @@ from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import BaseConverter, MapAdapter
 
 from common.errors import Malformed
-from common.objects import check_bucket_name, check_key
+from common.model.names import check_bucket_name, check_key
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

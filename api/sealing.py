@@ -9,7 +9,8 @@ from blake3 import blake3
 from api.buffers import Buffer, BufferPool
 from api.receiving import Receiver
 from common.crypto.envelope import CHUNK, BlobSealer, cipher_length
-from common.objects import Blob, blob_name, new_id
+from common.model.names import blob_name, new_id
+from common.model.versions import Blob
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from api.counting import StatusCache
 from api.standing import Dependencies
 from common.catalogue.base import Catalogue
 from common.crypto.keyring import KeyProvider
-from common.jobs.base import Enqueuer, JobQueue
-from common.objects import Node
+from common.model.nodes import Node
 from common.placement import Candidate
+from common.queue.base import Enqueuer, JobQueue
 from common.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ EXTENSION = "boveda"
 
 
 class SeenNodes(Protocol):
-    """What the routes ask of `common.nodes.WatchedNodes`."""
+    """What the routes ask of `common.nodes.watched_nodes.WatchedNodes`."""
 
     def all(self) -> Mapping[str, Node]: ...
 

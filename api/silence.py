@@ -12,8 +12,8 @@ from typing import Final
 from api.alerts import alert
 from api.documents import Document
 from api.standing import DependencyState
-from common.actors import Actor, LastEnd
-from common.objects import rfc3339
+from common.model.actors import Actor, LastEnd
+from common.model.times import rfc3339
 from common.settings import Settings
 
 SILENT_SECONDS: Final = 60.0

@@ -11,11 +11,11 @@ from api.spare import SpareThreads
 from common.blobstore.base import BlobStore
 from common.catalogue.base import Catalogue
 from common.errors import CatalogueUnavailable, Unavailable
-from common.jobs.base import Enqueuer, TaskName
+from common.queue.base import Enqueuer, TaskName
 
 
 class ReadableNodes(Protocol):
-    """What reading needs of `common.nodes.WatchedNodes`."""
+    """What reading needs of `common.nodes.watched_nodes.WatchedNodes`."""
 
     def read_order(self, node_ids: Iterable[str]) -> Sequence[str]: ...
 

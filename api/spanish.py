@@ -16,7 +16,8 @@ from api.routing import decode_name
 from api.schemas import Carga, Eliminado
 from api.services import services
 from common.errors import Malformed, PreconditionFailed
-from common.objects import SPANISH_BUCKET, Headers, check_key
+from common.model.names import SPANISH_BUCKET, check_key
+from common.model.versions import Headers
 
 blueprint = Blueprint("spanish", __name__)
 

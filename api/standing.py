@@ -16,7 +16,7 @@ import structlog
 
 from common.crypto.keyring import KeyProvider
 from common.errors import QueueUnavailable, Unavailable
-from common.jobs.base import JobQueue
+from common.queue.base import JobQueue
 
 EVERY_SECONDS: Final = 2.0
 STOP_SECONDS: Final = 3.0

@@ -8,10 +8,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from api.services import Services
-from common.actors import Actor, LastEnd
 from common.errors import BovedaError
-from common.objects import Node
-from common.scrubbing import Scrub
+from common.model.actors import Actor, LastEnd
+from common.model.nodes import Node
+from common.model.scrubbing import Scrub
 
 
 class StoreMetrics(Collector):

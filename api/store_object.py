@@ -34,8 +34,10 @@ from common.catalogue.base import Catalogue
 from common.crypto.envelope import DEK, cipher_length
 from common.crypto.keyring import KeyProvider
 from common.errors import OutcomeUnknown, UploadSuperseded
-from common.jobs.base import Enqueuer, TaskName
-from common.objects import CopyState, Headers, NewBlob, Placed, Preconditions, Protection, Version, new_id
+from common.model.copies import CopyState, Placed
+from common.model.names import new_id
+from common.model.versions import Headers, NewBlob, Preconditions, Protection, Version
+from common.queue.base import Enqueuer, TaskName
 from common.settings import Settings
 
 __all__ = ["Body", "Expected", "StoreObject", "Stored"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from flask import Request
 
 from common.errors import Malformed, NotAllowed
-from common.objects import METADATA_BYTES_MAX, Headers
+from common.model.versions import METADATA_BYTES_MAX, Headers
 
 _META = "HTTP_X_META_"
 _STORED = {

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from api.sealing import Sealed, Sealing
-from common.catalogue.base import Committed
+from common.catalogue.objects import Committed
 from common.crypto.envelope import dek_context
 from common.crypto.keyring import KeyProvider
-from common.objects import Bucket, Headers, NewVersion, Preconditions, Protection, Version
+from common.model.versions import Bucket, Headers, NewVersion, Preconditions, Protection, Version
 
 ENQUEUED_MOST = 4096  # ids of one upload that are kept for the queue; the sweep finds the others
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from common.catalogue.base import Catalogue
 from common.errors import CatalogueUnavailable
-from common.objects import Blob, Bucket, NewBlob
+from common.model.versions import Blob, Bucket, NewBlob
 
 ACTIVE_SECONDS = 3600.0
 TOUCH_SECONDS = 60.0

@@ -19,7 +19,8 @@ from dataclasses import replace
 from api.upload import Upload
 from common.catalogue.uploads import Holder, Resumable, Uploads
 from common.errors import CatalogueUnavailable
-from common.objects import Blob, NewBlob, new_id
+from common.model.names import new_id
+from common.model.versions import Blob, NewBlob
 
 LEASE_SECONDS = 5.0  # a client that lost its connection, or whose process was killed, goes on after this
 RENEW_SECONDS = 1.5

@@ -17,7 +17,7 @@ from api.services import services
 from api.stored_headers import check_text, metadata_of, stored_headers
 from common import errors
 from common.catalogue.uploads import Resumable
-from common.objects import check_bucket_name, check_key
+from common.model.names import check_bucket_name, check_key
 
 blueprint = Blueprint("uploads", __name__)
 

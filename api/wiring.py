@@ -22,9 +22,9 @@ from api.standing import Dependencies
 from api.store_object import StoreObject
 from common.catalogue.sql import open_catalogue
 from common.crypto.keyring import FileKeyring
-from common.jobs.buffered import BufferedEnqueuer
-from common.jobs.celery import CeleryQueue
-from common.nodes import WatchedNodes
+from common.nodes.watched_nodes import WatchedNodes
+from common.queue.buffered import BufferedEnqueuer
+from common.queue.celery import CeleryQueue
 from common.settings import Settings
 
 

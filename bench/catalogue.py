@@ -33,8 +33,8 @@ from bench.report import grown
 from bench.systems import Boveda, upload
 from bench.usage import Usage
 from common.catalogue.sql import open_catalogue
-from common.catalogue.sql.tables import buckets, keks
-from common.objects import id_at
+from common.catalogue.sql.engine.tables import buckets, keks
+from common.model.names import id_at
 
 SIZE = 16 * 1024
 CLIENTS = 8

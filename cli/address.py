@@ -11,7 +11,7 @@ from urllib.parse import quote
 import click
 
 from common.errors import NotAllowed
-from common.objects import SPANISH_BUCKET, check_bucket_name, check_key
+from common.model.names import SPANISH_BUCKET, check_bucket_name, check_key
 
 
 @dataclass(frozen=True, slots=True)

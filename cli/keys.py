@@ -21,7 +21,7 @@ from common import settings
 from common.crypto import keyring as ring
 from common.crypto import sealedfile
 from common.errors import KeyringError
-from common.objects import rfc3339
+from common.model.times import rfc3339
 from common.settings import Settings
 
 _PASSPHRASE_BYTES = 32

@@ -15,7 +15,7 @@ from cli.http import Client, connect
 from cli.output import columns, document, size
 from cli.waiting import Step, wait
 from common.errors import Conflict, NotAllowed
-from common.objects import rfc3339
+from common.model.times import rfc3339
 
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"([0-9]{1,9})(s|m|min|h|d)")

@@ -36,7 +36,7 @@ from cli.source import SourceFile
 from cli.streams import LocalFile, UploadBody, sha256_of
 from cli.unfinished import UploadRecord
 from common.errors import NotAllowed
-from common.objects import SPANISH_BUCKET
+from common.model.names import SPANISH_BUCKET
 
 STREAM = "-"
 

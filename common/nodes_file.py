@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from common.errors import ConfigurationError
-from common.objects import NodeSpec
+from common.model.nodes import NodeSpec
 
 
 class NodeEntry(BaseModel):

@@ -22,7 +22,7 @@ from pydantic_settings import (
 )
 
 from common.errors import ConfigurationError
-from common.objects import MIB
+from common.model.sizes import MIB
 
 
 class Settings(BaseSettings):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from common.actors import Actor
 from common.catalogue.base import Catalogue
-from common.objects import Node
+from common.model.actors import Actor
+from common.model.nodes import Node
+from common.model.work import CopyAction
 from common.settings import Settings
-from common.work import CopyAction
 from workers.reclaim import reclaimed_from
 from workers.scrub import is_due, scrubbed
 from workers.targets import takes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from common.jobs.base import BATCH_BYTES, BATCH_IDS
+from common.queue.base import BATCH_BYTES, BATCH_IDS
 
 
 def batches(rows: Sequence[tuple[int, str, int]]) -> Iterator[Sequence[tuple[int, str, int]]]:

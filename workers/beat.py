@@ -16,8 +16,8 @@ from celery.beat import Scheduler
 
 from common import telemetry
 from common.errors import QueueUnavailable
-from common.jobs.base import QUEUE_OF, JobQueue, TaskName
-from common.jobs.celery import CeleryQueue
+from common.queue.base import QUEUE_OF, JobQueue, TaskName
+from common.queue.celery import CeleryQueue
 from common.settings import load
 
 LOG = structlog.get_logger(__name__)

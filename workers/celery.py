@@ -1,6 +1,6 @@
 """The application for `celery -A workers.celery worker|beat|flower`."""
 
-from common.jobs.celery import make_app
+from common.queue.celery import make_app
 from common.settings import load
 from workers.tasks import register
 

@@ -19,10 +19,10 @@ from prometheus_client import Counter
 from common.blobstore.base import Deadline, background
 from common.catalogue.base import Catalogue
 from common.errors import BlobStoreError, NodeBusy
-from common.nodes import WatchedNodes
-from common.objects import CopyState
+from common.model.copies import CopyState
+from common.model.work import Claim, CopyAction, Locked, Outcome
+from common.nodes.watched_nodes import WatchedNodes
 from common.settings import Settings
-from common.work import Claim, CopyAction, Locked, Outcome
 from workers.ends import OutcomeWriter
 from workers.leases import HeldLeases
 from workers.retry import LIMITS, LOCKED, MISSING, NO_GOOD_COPY, NODE, WRONG, after_failure, delay

@@ -20,9 +20,9 @@ import structlog
 
 from common.blobstore.base import BlobStore, Bytes
 from common.errors import BlobStoreError, NodeError, NodeReadOnly
-from common.nodes import WatchedNodes
-from common.objects import blob_name, new_alias
-from common.work import Claim, Locked
+from common.model.names import blob_name, new_alias
+from common.model.work import Claim, Locked
+from common.nodes.watched_nodes import WatchedNodes
 from workers.claims import Claims
 
 LOG = structlog.get_logger(__name__)

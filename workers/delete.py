@@ -11,8 +11,8 @@ from contextlib import suppress
 
 from common.blobstore.base import Deadline
 from common.errors import BlobStoreError
-from common.nodes import WatchedNodes
-from common.work import Claim, CopyAction
+from common.model.work import Claim, CopyAction
+from common.nodes.watched_nodes import WatchedNodes
 from workers.claims import Claims, LeaseOver
 from workers.share import NodeSlots
 

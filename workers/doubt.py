@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from common.catalogue.base import Catalogue
-from common.moves import BlobCopies
-from common.objects import CopyState
+from common.model.copies import CopyState
+from common.model.relocation import BlobCopies
 from workers.looks import BAD, CopyCheck
 
 LOG = structlog.get_logger(__name__)
@@ -30,7 +30,7 @@ class Doubt:
         self._verify = verify
 
     def __call__(self, blob_ids: Sequence[str]) -> None:
-        bad = [copies.blob.id for copies in self._catalogue.moves.of(blob_ids) if self._blame(copies)]
+        bad = [copies.blob.id for copies in self._catalogue.relocations.of(blob_ids) if self._blame(copies)]
         if bad:
             self._verify(bad)
 

@@ -12,8 +12,8 @@ import structlog
 from prometheus_client import Histogram
 
 from common.errors import CatalogueUnavailable
-from common.objects import CopyState
-from common.work import Outcome, OutcomeEffect
+from common.model.copies import CopyState
+from common.model.work import Outcome, OutcomeEffect
 
 Write = Callable[[Sequence[Outcome]], object]
 LOG = structlog.get_logger(__name__)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from common.catalogue.base import Catalogue
 from common.errors import BovedaError, NoSuchJob, Unavailable
-from common.work import Job, JobKind, JobState, job_lease
+from common.model.jobs import Job, JobKind, JobState, job_lease
 from workers.leases import HeldLeases
 
 

@@ -13,11 +13,11 @@ from threading import Event, Lock, Thread
 
 import structlog
 
-from common.catalogue.base import Leases
-from common.catalogue.healing import Copies
+from common.catalogue.access import Leases
+from common.catalogue.copies import Copies
 from common.errors import CatalogueUnavailable
-from common.objects import new_id
-from common.work import Claim
+from common.model.names import new_id
+from common.model.work import Claim
 
 LOG = structlog.get_logger(__name__)
 _PAGE = 500

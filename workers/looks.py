@@ -21,8 +21,10 @@ from blake3 import blake3
 
 from common.blobstore.base import BlobReader, BlobStore, Deadline, background
 from common.errors import BlobMissing, BlobStoreError, IntegrityError, NodeError, NodeTimeout
-from common.nodes import WatchedNodes
-from common.objects import MIB, Blob, blob_name
+from common.model.names import blob_name
+from common.model.sizes import MIB
+from common.model.versions import Blob
+from common.nodes.watched_nodes import WatchedNodes
 from workers.share import NodeSlots
 
 PIECE_BYTES: Final = 256 * 1024

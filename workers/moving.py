@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from common.catalogue.base import Catalogue
-from common.jobs.base import QUEUE_LIMIT, QUEUE_OF, JobQueue, TaskName
-from common.moves import BlobCopies, Relocation
-from common.objects import Node, NodeMode
+from common.model.nodes import Node, NodeMode
+from common.model.relocation import BlobCopies, Relocation
+from common.queue.base import QUEUE_LIMIT, QUEUE_OF, JobQueue, TaskName
 from common.settings import Settings
 from workers.batches import batches
 from workers.policy import Scene, plan
@@ -86,9 +86,9 @@ class Relocating:
     def _remove(self, nodes: Iterable[Node]) -> None:
         for node in nodes:
             if node.mode is NodeMode.RETIRED:
-                while self._catalogue.moves.clear(node.id) and self._in_time():
+                while self._catalogue.relocations.clear(node.id) and self._in_time():
                     pass
-                self._catalogue.moves.remove(node.id)
+                self._catalogue.relocations.remove(node.id)
 
     # -- 2
 
@@ -108,7 +108,7 @@ class Relocating:
                 del self._rounds[node_id]
 
     def _page(self, node_id: str, mine: _Round, scene: Scene) -> None:
-        page, after = self._catalogue.moves.examine(node_id, mine.after, PAGE_BLOBS, mine.missing)
+        page, after = self._catalogue.relocations.examine(node_id, mine.after, PAGE_BLOBS, mine.missing)
         mine.found |= self._act(page, scene)
         if after is not None:
             mine.after = after
@@ -124,7 +124,7 @@ class Relocating:
     # -- 3
 
     def _survey(self, scene: Scene) -> None:
-        page, after = self._catalogue.moves.uneven(self._survey_after, SURVEY_BLOBS)
+        page, after = self._catalogue.relocations.uneven(self._survey_after, SURVEY_BLOBS)
         self._act(page, scene)
         self._survey_after = after or ""
         if after is None:
@@ -144,7 +144,7 @@ class Relocating:
             elif decision.unproven:
                 unproven.append(copies)
         for start in range(0, len(moves), APPLY_MOVES):
-            self._catalogue.moves.apply(moves[start : start + APPLY_MOVES])
+            self._catalogue.relocations.apply(moves[start : start + APPLY_MOVES])
         if unproven:
             self._send(unproven, scene.now)
         return found | PageNeeds(acted=bool(moves or unproven))

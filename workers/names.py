@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from common.blobstore.base import BlobInfo, BlobStore, Deadline
-from common.blobstore.health import Identity
-from common.blobstore.watch import read_identity
 from common.catalogue.base import Catalogue
 from common.errors import BovedaError, NoSuchNode
-from common.nodes import WatchedNodes
-from common.objects import BLOBS, BlobName
+from common.model.names import BLOBS, BlobName
+from common.nodes.health import Identity
+from common.nodes.watch import read_identity
+from common.nodes.watched_nodes import WatchedNodes
 
 LIST_SECONDS: Final = 30.0
 IDENTITY_SECONDS: Final = 5.0

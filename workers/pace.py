@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from common.objects import MIB
+from common.model.sizes import MIB
 
 FLOOR: Final = float(MIB)  # bytes a second: a small store is read more often than it has to be
 CATCH_UP: Final = 4.0  # times the even rate, at most, for a pass that is late (its node was away)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from common.scrubbing import Scrub
+from common.model.scrubbing import Scrub
 from workers import pace
 
 MISSING, DAMAGED, ORPHANS = "missing", "damaged", "orphans"

@@ -22,8 +22,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from common.moves import BlobCopies, CopyRow, Relocation
-from common.objects import CopyState, Node, NodeHealth, NodeMode
+from common.model.copies import CopyState
+from common.model.nodes import Node, NodeHealth, NodeMode
+from common.model.relocation import BlobCopies, CopyRow, Relocation
 from common.placement import Candidate, order
 
 _AWAY = (NodeHealth.DOWN, NodeHealth.FOREIGN)

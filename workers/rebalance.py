@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from common.catalogue.base import Catalogue
-from common.moves import BlobCopies, Relocation
-from common.nodes import WatchedNodes
-from common.objects import CopyState
+from common.model.copies import CopyState
+from common.model.jobs import Job
+from common.model.relocation import BlobCopies, Relocation
+from common.nodes.watched_nodes import WatchedNodes
 from common.settings import Settings
-from common.work import Job
 from workers.jobs import JobTurn
 from workers.policy import Plan, Scene, plan, unplaced
 from workers.scope import Position, Range, position
@@ -118,7 +118,9 @@ class Rebalance:
         """The next blobs in scope; None for one whose version is gone since."""
         scope = run.scope
         page = self._catalogue.copies.wanted(scope.bucket_id, scope.prefix, scope.key, run.after, PAGE_BLOBS)
-        found = {copies.blob.id: copies for copies in self._catalogue.moves.of([item.blob.id for _, item in page])}
+        found = {
+            copies.blob.id: copies for copies in self._catalogue.relocations.of([item.blob.id for _, item in page])
+        }
         return [(place, found.get(item.blob.id)) for place, item in page]
 
     def _examine(self, run: _Run, page: Sequence[BlobCopies | None]) -> None:
@@ -136,7 +138,7 @@ class Rebalance:
                 moves.append(decision.move)
             elif decision != Plan():
                 run.waiting[copies.blob.id] = 0
-        made = self._catalogue.moves.apply(moves)
+        made = self._catalogue.relocations.apply(moves)
         for move in moves:
             if move.copies.blob.id in made:
                 run.waiting[move.copies.blob.id] = len(move.add)
@@ -156,7 +158,7 @@ class Rebalance:
     def _strike(self, run: _Run) -> None:
         """Blobs that are finished, or gone, wait no more."""
         scene = self._scene()
-        left = {copies.blob.id: copies for copies in self._catalogue.moves.of(list(run.waiting))}
+        left = {copies.blob.id: copies for copies in self._catalogue.relocations.of(list(run.waiting))}
         for blob_id in list(run.waiting):
             copies = left.get(blob_id)
             if copies is None or plan(copies, scene, rebalance=True) == Plan():

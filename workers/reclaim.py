@@ -32,9 +32,10 @@ from prometheus_client import Counter
 from common.blobstore.base import Deadline
 from common.catalogue.base import Catalogue
 from common.errors import BlobStoreError, BovedaError
-from common.nodes import WatchedNodes
-from common.objects import QUARANTINE, BlobName, Node, NodeMode, quarantined_at
-from common.scrubbing import NameStanding, Reclaimed
+from common.model.names import QUARANTINE, BlobName, quarantined_at
+from common.model.nodes import Node, NodeMode
+from common.model.scrubbing import NameStanding, Reclaimed
+from common.nodes.watched_nodes import WatchedNodes
 from workers.leases import HeldLeases
 from workers.names import LIST_SECONDS, IdentityMismatch, NodeListing
 

@@ -12,9 +12,9 @@ from dataclasses import asdict
 from typing import Any
 
 from common.errors import BlobStoreError, NotAllowed
-from common.nodes import WatchedNodes
-from common.objects import Node
-from common.work import Job
+from common.model.jobs import Job
+from common.model.nodes import Node
+from common.nodes.watched_nodes import WatchedNodes
 from workers.jobs import JobTurn
 from workers.names import IdentityMismatch
 from workers.reclaim import ReclaimNode, Stopped, Tally

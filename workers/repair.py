@@ -16,9 +16,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from common.catalogue.base import Catalogue
-from common.nodes import WatchedNodes
-from common.objects import Blob, CopyState, StoredBlob
-from common.work import CopyAction, Job
+from common.model.copies import CopyState
+from common.model.jobs import Job
+from common.model.versions import Blob, StoredBlob
+from common.model.work import CopyAction
+from common.nodes.watched_nodes import WatchedNodes
 from workers.jobs import JobTurn
 from workers.looks import BAD, FINDINGS, GOOD, UNREACHABLE, CopyCheck
 from workers.scope import Range, position
@@ -127,7 +129,7 @@ class Repair:
 
     def _found(self, blob: Blob, node_ids: Sequence[str]) -> dict[str, str]:
         """Read again where the rows say now: a copy may lie under another name since it was repaired."""
-        alias = {row.node_id: row.alias for copies in self._catalogue.moves.of([blob.id]) for row in copies.rows}
+        alias = {row.node_id: row.alias for copies in self._catalogue.relocations.of([blob.id]) for row in copies.rows}
         return {node_id: self._check_copy(node_id, blob, alias.get(node_id)).kind for node_id in node_ids}
 
     def _workable(self, stored: StoredBlob, due: Collection[str]) -> int:

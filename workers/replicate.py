@@ -19,7 +19,7 @@ from typing import Final
 import structlog
 
 from common.errors import BlobStoreError, CopiesUnreachable, NodeBusy, ObjectDamaged
-from common.work import Claim, CopyAction
+from common.model.work import Claim, CopyAction
 from workers.claims import BUSY_SECONDS, Claims, LeaseOver, by_blob
 from workers.copy_writer import CopyWriter
 from workers.looks import GOOD, CopyCheck

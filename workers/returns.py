@@ -12,7 +12,7 @@ from typing import Final
 from prometheus_client import Gauge, Histogram
 
 from common.catalogue.base import Catalogue
-from common.objects import NodeHealth
+from common.model.nodes import NodeHealth
 
 CONVERGED: Final = Histogram(
     "boveda_return_to_convergence_seconds",

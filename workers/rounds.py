@@ -9,11 +9,12 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from common.actors import Actor
 from common.catalogue.base import Catalogue
 from common.errors import QueueUnavailable
-from common.jobs.base import JobQueue, Queue, TaskName
-from common.objects import Node, new_id
+from common.model.actors import Actor
+from common.model.names import new_id
+from common.model.nodes import Node
+from common.queue.base import JobQueue, Queue, TaskName
 from common.settings import Settings
 from workers.scrub import is_due, scrubbed
 

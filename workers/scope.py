@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from common.catalogue.base import Catalogue
-from common.nodes import WatchedNodes
-from common.work import Job
+from common.model.jobs import Job
+from common.nodes.watched_nodes import WatchedNodes
 
 Position = tuple[str, str, int]
 COUNTED_AT_ONCE = 1000

@@ -22,10 +22,10 @@ from prometheus_client import Counter
 
 from common.catalogue.base import Catalogue
 from common.errors import BlobStoreError
-from common.jobs.base import Enqueuer, TaskName
-from common.nodes import WatchedNodes
-from common.objects import Node, NodeHealth, NodeMode
-from common.scrubbing import NameStanding, Scrub, StoredCopy, scrub_lease
+from common.model.nodes import Node, NodeHealth, NodeMode
+from common.model.scrubbing import NameStanding, Scrub, StoredCopy, scrub_lease
+from common.nodes.watched_nodes import WatchedNodes
+from common.queue.base import Enqueuer, TaskName
 from common.settings import Settings
 from workers.leases import HeldLeases
 from workers.looks import BAD, GOOD, UNREACHABLE, CopyCheck

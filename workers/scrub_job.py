@@ -21,11 +21,11 @@ from typing import Any, Final
 
 from common.catalogue.base import Catalogue
 from common.errors import BlobStoreError
-from common.jobs.base import Enqueuer, TaskName
-from common.nodes import WatchedNodes
-from common.objects import CopyState
-from common.scrubbing import NameStanding, StoredCopy
-from common.work import Job
+from common.model.copies import CopyState
+from common.model.jobs import Job
+from common.model.scrubbing import NameStanding, StoredCopy
+from common.nodes.watched_nodes import WatchedNodes
+from common.queue.base import Enqueuer, TaskName
 from workers.jobs import JobTurn
 from workers.looks import BAD, FINDINGS, GOOD, CopyCheck, Finding
 from workers.names import NodeListing

@@ -16,8 +16,8 @@ from typing import Final
 from common.blobstore.base import background
 from common.catalogue.base import Catalogue
 from common.errors import BlobMissing, BlobStoreError
-from common.moves import BlobCopies, CopyRow
-from common.objects import Blob
+from common.model.relocation import BlobCopies, CopyRow
+from common.model.versions import Blob
 from common.settings import Settings
 from workers.looks import CopyCheck, WrongBytes
 from workers.policy import Scene, plan
@@ -38,10 +38,10 @@ class DropSurplus:
         changed = 0
         for start in range(0, len(blob_ids), BLOBS_AT_A_TIME):
             page = blob_ids[start : start + BLOBS_AT_A_TIME]
-            self._prove(self._catalogue.moves.of(page))
+            self._prove(self._catalogue.relocations.of(page))
             scene = self._scene()
-            plans = [plan(copies, scene).move for copies in self._catalogue.moves.of(page)]
-            changed += len(self._catalogue.moves.apply([move for move in plans if move]))
+            plans = [plan(copies, scene).move for copies in self._catalogue.relocations.of(page)]
+            changed += len(self._catalogue.relocations.apply([move for move in plans if move]))
         return changed
 
     def _scene(self) -> Scene:
@@ -56,7 +56,7 @@ class DropSurplus:
                     break
                 proven.append((row.id, row.fence))
         # The scene's time is later than what its rows say, and earlier than the reading.
-        self._catalogue.moves.verified(proven, scene.now)
+        self._catalogue.relocations.verified(proven, scene.now)
 
     def _right(self, blob: Blob, row: CopyRow) -> bool:
         node_id = row.node_id or ""

@@ -6,10 +6,12 @@ from collections.abc import Collection, Sequence
 
 from common.catalogue.base import Catalogue
 from common.errors import BlobMissing, BlobStoreError, CopiesUnreachable, ObjectDamaged
-from common.jobs.base import Enqueuer, TaskName
-from common.nodes import WatchedNodes
-from common.objects import Blob, CopyState, NodeMode, Placed
-from common.work import Claim
+from common.model.copies import CopyState, Placed
+from common.model.nodes import NodeMode
+from common.model.versions import Blob
+from common.model.work import Claim
+from common.nodes.watched_nodes import WatchedNodes
+from common.queue.base import Enqueuer, TaskName
 from workers.claims import Claims
 from workers.looks import CopyCheck, WrongBytes
 

@@ -24,14 +24,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from common.actors import Actor
 from common.catalogue.base import Catalogue
-from common.catalogue.healing import DuePlace, Reach
+from common.catalogue.copies import DuePlace, Reach
 from common.errors import QueueUnavailable
-from common.jobs.base import QUEUE_LIMIT, QUEUE_OF, TASK_OF, JobQueue, TaskName
-from common.objects import NodeMode, new_id
+from common.model.actors import Actor
+from common.model.jobs import JobKind, job_lease
+from common.model.names import new_id
+from common.model.nodes import NodeMode
+from common.model.work import CopyAction, Outcome
+from common.queue.base import QUEUE_LIMIT, QUEUE_OF, TASK_OF, JobQueue, TaskName
 from common.settings import Settings
-from common.work import CopyAction, JobKind, Outcome, job_lease
 from workers.assigning import Assigning
 from workers.awaiting import Awaiting
 from workers.batches import batches

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from common.objects import Node, NodeMode
-from common.work import CopyAction
+from common.model.nodes import Node, NodeMode
+from common.model.work import CopyAction
 
 
 def takes(node: Node, action: CopyAction) -> bool:

@@ -14,7 +14,7 @@ from celery import Celery, signals
 
 from common import telemetry
 from common.errors import BovedaError
-from common.jobs.base import TaskName
+from common.queue.base import TaskName
 from workers.process import Process
 
 if TYPE_CHECKING:

@@ -21,9 +21,11 @@ import structlog
 from prometheus_client import Counter
 
 from common.errors import BlobMissing, BlobStoreError, BlobTooLong, CopiesUnreachable, ObjectDamaged
-from common.nodes import WatchedNodes
-from common.objects import MIB, CopyState, quarantine_name
-from common.work import Claim, CopyAction
+from common.model.copies import CopyState
+from common.model.names import quarantine_name
+from common.model.sizes import MIB
+from common.model.work import Claim, CopyAction
+from common.nodes.watched_nodes import WatchedNodes
 from workers.claims import Claims, LeaseOver, by_blob
 from workers.copy_writer import CopyWriter
 from workers.looks import CopyCheck, Unreadable, WrongBytes

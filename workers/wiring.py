@@ -9,16 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Event
 
-from common.actors import Actor
 from common.catalogue.base import Catalogue
 from common.catalogue.sql import open_catalogue
-from common.jobs.base import JobQueue
-from common.jobs.buffered import BufferedEnqueuer
-from common.jobs.celery import CeleryQueue
-from common.nodes import WatchedNodes
-from common.objects import new_id
+from common.model.actors import Actor
+from common.model.jobs import JobKind
+from common.model.names import new_id
+from common.nodes.watched_nodes import WatchedNodes
+from common.queue.base import JobQueue
+from common.queue.buffered import BufferedEnqueuer
+from common.queue.celery import CeleryQueue
 from common.settings import Settings
-from common.work import JobKind
 from workers.claims import Claims
 from workers.copy_writer import CopyWriter
 from workers.delete import Delete

@@ -18,9 +18,10 @@ from cli.cluster.home import Home
 from cli.cluster.state import ProcessRow
 from cli.http import Client
 from common.blobstore.base import BlobStore
-from common.blobstore.minio import open_store
+from common.blobstore.s3_store import open_store
 from common.errors import BovedaError, Unavailable
-from common.objects import NodeSpec, parse_rfc3339
+from common.model.nodes import NodeSpec
+from common.model.times import parse_rfc3339
 
 POLL_SECONDS: Final = 0.1
 _JSON: Final = {"Content-Type": "application/json"}

@@ -1,1 +1,1 @@
-"""The nodes' side: one contract (`base`), two adapters, a guard around them, and the probes of `health`."""
+"""The nodes' side: one contract (`base`), two adapters, and a guard around them."""

@@ -6,8 +6,8 @@
    (`first_bytes`);
 4. what the adapter raises that is no error of ours is told as a NodeError (`as_node_error`);
 5. evidence: a NodeError is told to `on_error`. A success is none here: a node that answers is not yet one that has the
-   right bytes, so whoever authenticated them says so (`common.nodes.WatchedNodes.authenticated`). A call that its
-   caller cut is none either, and leaves the breaker as it was.
+   right bytes, so whoever authenticated them says so (`common.nodes.watched_nodes.WatchedNodes.authenticated`). A call
+   that its caller cut is none either, and leaves the breaker as it was.
 """
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
-"""The database's side: the truth about which copies should exist. `base` is the contract, `sql` the implementation."""
+"""The database's side: the truth about which copies should exist. `base` and its neighbours are the contract, a file
+for each noun; `sql` is the implementation."""

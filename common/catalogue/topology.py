@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.objects import Node, NodeSpec
+from common.model.nodes import Node, NodeSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from common.objects import Bucket, NewBlob
+from common.model.versions import Bucket, NewBlob
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from common.crypto import sealedfile
 from common.crypto.fields import fields
 from common.crypto.siv import Siv
 from common.errors import IntegrityError, KeyringError, KeysUnavailable
-from common.objects import new_id
+from common.model.names import new_id
 
 FORMAT = "boveda-keyring-v1"
 KEK = 64

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import urllib3
 
-from common.objects import MIB, blob_name
+from common.model.names import blob_name
+from common.model.sizes import MIB
 from tests.faults.bare_upload import BarePut
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.nodes import DirectNode

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from common.catalogue.sql import open_catalogue
-from common.objects import NodeSpec
+from common.model.nodes import NodeSpec
 from tests.support.cluster import Cluster
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from common.objects import parse_rfc3339
+from common.model.times import parse_rfc3339
 from tests.support.cluster import Cluster
 from tests.support.disk import Disk
 from tests.support.waiting import wait_until

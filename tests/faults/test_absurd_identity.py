@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from common.objects import IDENTITY_NAME, new_id
+from common.model.names import IDENTITY_NAME, new_id
 from tests.support.cluster import Cluster
 from tests.support.waiting import wait_until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UploadSuperseded
-from common.objects import MIB
+from common.model.sizes import MIB
 from tests.conftest import NodeFactory
 from tests.support.gateway import Gateway
 

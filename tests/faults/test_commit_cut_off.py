@@ -14,7 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from common.errors import CatalogueUnavailable, NoSuchObject, OutcomeUnknown
-from common.objects import MIB, Preconditions
+from common.model.sizes import MIB
+from common.model.versions import Preconditions
 from tests.conftest import NodeFactory
 from tests.support.gateway import BUCKET, Gateway
 from tests.support.proxy import Proxy

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from common.objects import MIB
+from common.model.sizes import MIB
 from tests.support.cluster import Cluster
 from tests.support.nodes import DirectNode
 from tests.support.shared import wish

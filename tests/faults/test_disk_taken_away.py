@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from common.catalogue.sql import open_catalogue
-from common.objects import IDENTITY_NAME
+from common.model.names import IDENTITY_NAME
 from tests.faults.history import History
 from tests.support.cluster import Cluster
 from tests.support.waiting import wait_until

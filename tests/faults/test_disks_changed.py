@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from common.objects import IDENTITY_NAME
+from common.model.names import IDENTITY_NAME
 from tests.faults.history import History
 from tests.support.cluster import Cluster
 from tests.support.nodes import DirectNode

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from common.objects import MIB
+from common.model.sizes import MIB
 from tests.faults.rot import NODE, NOTHING, SECONDS, Bad, Disks, Stored, disks_of, run_job, store_first_there
 from tests.support.cluster import Cluster
 from tests.support.disk import Disk

@@ -9,8 +9,8 @@ import signal
 
 import redis
 
-from common.jobs.base import Queue, TaskName
-from common.jobs.celery import CeleryQueue, list_names
+from common.queue.base import Queue, TaskName
+from common.queue.celery import CeleryQueue, list_names
 from tests.faults.history import History
 from tests.support.cluster import Cluster
 from tests.support.waiting import wait_until

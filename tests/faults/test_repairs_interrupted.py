@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from common.jobs.base import TaskName
-from common.jobs.celery import CeleryQueue
+from common.queue.base import TaskName
+from common.queue.celery import CeleryQueue
 from tests.faults.between import proxies
 from tests.faults.history import History
 from tests.support.cluster import Cluster

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cli.cluster import servers
-from common.objects import MIB
+from common.model.sizes import MIB
 from tests.faults.rot import NODE, NOTHING, SECONDS, Bad, Disks, disks_of, run_job, store_first_there
 from tests.support.cluster import Cluster
 from tests.support.servers import absent

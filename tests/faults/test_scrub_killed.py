@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from common.objects import MIB
+from common.model.sizes import MIB
 from tests.support.cluster import Cluster
 from tests.support.shared import wish
 from tests.support.waiting import wait_until

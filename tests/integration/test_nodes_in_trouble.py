@@ -12,8 +12,8 @@ import pytest
 from common.blobstore.base import Deadline
 from common.catalogue.migrate import upgrade
 from common.catalogue.sql import SqlCatalogue, open_catalogue
-from common.nodes import WatchedNodes
-from common.objects import NodeHealth, NodeSpec
+from common.model.nodes import NodeHealth, NodeSpec
+from common.nodes.watched_nodes import WatchedNodes
 from common.settings import Settings
 from tests.conftest import NodeFactory
 from tests.support.running_time import running_time

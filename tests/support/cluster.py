@@ -23,7 +23,7 @@ from cli.cluster.control import Action
 from cli.cluster.home import Home
 from cli.cluster.start import UP_SECONDS
 from cli.cluster.supervisor import IMPATIENT
-from common.objects import parse_rfc3339
+from common.model.times import parse_rfc3339
 from tests.support.nodes import DirectNode
 from tests.support.servers import until_taken
 from tests.support.waiting import wait_until

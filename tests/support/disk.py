@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.blobstore.base import Deadline
-from common.blobstore.minio import S3Store, open_store
+from common.blobstore.s3_store import S3Store, open_store
 from common.errors import BlobMissing, BlobStoreError, NodeError
-from common.objects import NodeSpec
+from common.model.nodes import NodeSpec
 
 WINDOW: Final = 64
 PATIENCE: Final = 2.0

@@ -13,10 +13,10 @@ from api.store_object import Stored, StoreObject
 from common.catalogue.migrate import upgrade
 from common.catalogue.sql import open_catalogue
 from common.crypto.keyring import FileKeyring, Keyring, new_kek, write_keyring
-from common.jobs.base import Enqueuer, TaskName
-from common.nodes import WatchedNodes
-from common.objects import Headers, Version
+from common.model.versions import Headers, Version
+from common.nodes.watched_nodes import WatchedNodes
 from common.placement import order
+from common.queue.base import Enqueuer, TaskName
 from common.settings import Settings
 from tests.support.servers import RealNode
 from tests.support.waiting import wait_until

@@ -30,9 +30,9 @@ from redis import Redis, RedisError
 from cli.cluster import ports, servers
 from cli.cluster.servers import Credentials, Launch, NodeKind
 from common.blobstore.base import Deadline
-from common.blobstore.minio import S3Store, open_store
+from common.blobstore.s3_store import S3Store, open_store
 from common.errors import NodeError
-from common.objects import NodeSpec
+from common.model.nodes import NodeSpec
 from tests.support.waiting import wait_until
 
 START_SECONDS = 30.0

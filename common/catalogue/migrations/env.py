@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from common.catalogue.sql.tables import metadata
+from common.catalogue.sql.engine.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

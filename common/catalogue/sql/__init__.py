@@ -7,26 +7,26 @@ from collections.abc import Callable
 
 from sqlalchemy import select
 
-from common.catalogue.base import StatusCounts
 from common.catalogue.sql import status, totals
 from common.catalogue.sql.access import SqlKeks, SqlLeases, SqlTokens
-from common.catalogue.sql.afterlife import SqlExpiry
-from common.catalogue.sql.buckets import SqlBuckets
-from common.catalogue.sql.copies import SqlCopies
-from common.catalogue.sql.database import Database
-from common.catalogue.sql.deadletters import SqlDeadLetters
+from common.catalogue.sql.copies.copies import SqlCopies
+from common.catalogue.sql.copies.dead_letters import SqlDeadLetters
+from common.catalogue.sql.copies.locked_names import SqlLockedNames
+from common.catalogue.sql.copies.relocations import SqlRelocations
+from common.catalogue.sql.engine.database import Database
+from common.catalogue.sql.engine.last_ends import SqlLastEnds
+from common.catalogue.sql.engine.tables import cluster
 from common.catalogue.sql.jobs import SqlJobs
-from common.catalogue.sql.last_ends import SqlLastEnds
-from common.catalogue.sql.locked_names import SqlLockedNames
-from common.catalogue.sql.moves import SqlRelocations
 from common.catalogue.sql.nodes import SqlNodes
 from common.catalogue.sql.orphans import SqlOrphans
-from common.catalogue.sql.reading import SqlLookups
 from common.catalogue.sql.scrubs import SqlScrubs
-from common.catalogue.sql.tables import cluster
 from common.catalogue.sql.topology import SqlTopology
-from common.catalogue.sql.uploads import SqlUploads
-from common.catalogue.sql.writing import SqlCommits
+from common.catalogue.sql.versions.buckets import SqlBuckets
+from common.catalogue.sql.versions.commits import SqlCommits
+from common.catalogue.sql.versions.expiry import SqlExpiry
+from common.catalogue.sql.versions.lookups import SqlLookups
+from common.catalogue.sql.versions.uploads import SqlUploads
+from common.catalogue.status import StatusCounts
 from common.errors import CatalogueUnavailable
 
 
@@ -45,7 +45,7 @@ class SqlCatalogue:
         self.uploads = SqlUploads(database)
         self.copies = SqlCopies(database)
         self.dead_letters = SqlDeadLetters(database)
-        self.moves = SqlRelocations(database)
+        self.relocations = SqlRelocations(database)
         self.scrubs = SqlScrubs(database)
         self.orphans = SqlOrphans(database)
         self.locked_names = SqlLockedNames(database)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError as Taken
 
-from common.catalogue.base import Token
-from common.catalogue.sql.database import Database
-from common.catalogue.sql.tables import keks, leases, tokens
-from common.objects import new_id
+from common.catalogue.access import Token
+from common.catalogue.sql.engine.database import Database
+from common.catalogue.sql.engine.tables import keks, leases, tokens
+from common.model.names import new_id
 
 
 class SqlLeases:

@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection, exists, insert, select, update
 
-from common.catalogue.sql.database import Database, unseen
-from common.catalogue.sql.rows import AnyRow
-from common.catalogue.sql.tables import jobs, leases
+from common.catalogue.sql.engine.database import Database, unseen
+from common.catalogue.sql.engine.rows import AnyRow
+from common.catalogue.sql.engine.tables import jobs, leases
 from common.errors import Conflict, NoSuchJob
-from common.objects import new_id
-from common.work import Job, JobKind, JobState, Scope, job_lease
+from common.model.jobs import Job, JobKind, JobState, Scope, job_lease
+from common.model.names import new_id
 
 OPEN = (JobState.QUEUED.value, JobState.RUNNING.value)
 

@@ -9,16 +9,26 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError as Taken
 
-from common.actors import Actor
-from common.catalogue.base import NodeTotals
+from common.catalogue.nodes import NodeTotals
 from common.catalogue.sql import totals
-from common.catalogue.sql.database import Database, unseen
-from common.catalogue.sql.last_ends import note_end
-from common.catalogue.sql.rows import AnyRow
+from common.catalogue.sql.engine.database import Database, unseen
+from common.catalogue.sql.engine.last_ends import note_end
+from common.catalogue.sql.engine.rows import AnyRow
+from common.catalogue.sql.engine.tables import (
+    IS_UPLOADING,
+    blobs,
+    cluster,
+    copies,
+    leases,
+    node_health,
+    nodes,
+    versions,
+)
 from common.catalogue.sql.scrubs import hold_reclaim, restart, trust_generation
-from common.catalogue.sql.tables import IS_UPLOADING, blobs, cluster, copies, leases, node_health, nodes, versions
 from common.errors import Conflict, NoSuchNode
-from common.objects import Node, NodeHealth, NodeMode, NodeSpec, new_id
+from common.model.actors import Actor
+from common.model.names import new_id
+from common.model.nodes import Node, NodeHealth, NodeMode, NodeSpec
 
 _ALL = (
     select(

@@ -11,11 +11,11 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, delete, func, select, text
 
-from common.catalogue.sql.database import Database
-from common.catalogue.sql.rows import AnyRow
-from common.catalogue.sql.tables import blobs, copies, node_health, nodes, versions
-from common.objects import BlobName
-from common.scrubbing import NameStanding
+from common.catalogue.sql.engine.database import Database
+from common.catalogue.sql.engine.rows import AnyRow
+from common.catalogue.sql.engine.tables import blobs, copies, node_health, nodes, versions
+from common.model.names import BlobName
+from common.model.scrubbing import NameStanding
 
 _ROWS = select(blobs.c.id, blobs.c.version_id, versions.c.state, versions.c.wanted).select_from(
     blobs.outerjoin(versions, versions.c.id == blobs.c.version_id)

@@ -13,13 +13,14 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, exists, func, or_, select, text, update
 
-from common.catalogue.sql import rows
-from common.catalogue.sql.copies import in_scope
-from common.catalogue.sql.database import Database
-from common.catalogue.sql.rows import AnyRow
-from common.catalogue.sql.tables import IS_WAITING, blobs, copies, leases, objects, scrubs, versions
-from common.objects import BlobName, CopyState
-from common.scrubbing import Reclaimed, ScopePage, Scrub, StoredCopy, scrub_lease
+from common.catalogue.sql.copies.copies import in_scope
+from common.catalogue.sql.engine import rows
+from common.catalogue.sql.engine.database import Database
+from common.catalogue.sql.engine.rows import AnyRow
+from common.catalogue.sql.engine.tables import IS_WAITING, blobs, copies, leases, objects, scrubs, versions
+from common.model.copies import CopyState
+from common.model.names import BlobName
+from common.model.scrubbing import Reclaimed, ScopePage, Scrub, StoredCopy, scrub_lease
 
 STRETCH = 5000
 

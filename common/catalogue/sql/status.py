@@ -8,12 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, or_, select, union
 
-from common.catalogue.base import StatusCounts
-from common.catalogue.sql import rows, totals
-from common.catalogue.sql.database import Database
+from common.catalogue.sql import totals
+from common.catalogue.sql.engine import rows
+from common.catalogue.sql.engine.database import Database
+from common.catalogue.sql.engine.tables import IS_WAITING, blobs, copies, jobs, node_health, nodes, versions
 from common.catalogue.sql.jobs import OPEN
-from common.catalogue.sql.tables import IS_WAITING, blobs, copies, jobs, node_health, nodes, versions
-from common.objects import ObjectState, Protection
+from common.catalogue.status import StatusCounts
+from common.model.versions import ObjectState, Protection
 
 COUNTING_SECONDS = 300  # with a node down: some 27 µs for each object with a copy on it
 

@@ -7,13 +7,13 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import Connection, bindparam, case, delete, exists, func, select, tuple_, update
 from sqlalchemy.exc import IntegrityError as Taken
 
-from common.catalogue.sql import rows
-from common.catalogue.sql.database import Database, unseen
+from common.catalogue.sql.engine import rows
+from common.catalogue.sql.engine.database import Database, unseen
+from common.catalogue.sql.engine.tables import blobs, buckets, copies, node_health, nodes, objects, versions
 from common.catalogue.sql.nodes import insert_node, one_node
-from common.catalogue.sql.tables import blobs, buckets, copies, node_health, nodes, objects, versions
 from common.catalogue.topology import Remainder
 from common.errors import Conflict, NoSuchNode
-from common.objects import Node, NodeSpec
+from common.model.nodes import Node, NodeSpec
 
 _HELD = ("stored", "suspect")
 _LOCKED = select(nodes.c.id, nodes.c.mode).where(nodes.c.name == bindparam("name")).with_for_update()

@@ -18,9 +18,10 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, Table, TextClause, bindparam, delete, func, select, text
 
-from common.catalogue.base import NodeTotals, Totals
-from common.catalogue.sql.database import Database
-from common.catalogue.sql.tables import bucket_totals, node_totals, nodes
+from common.catalogue.buckets import Totals
+from common.catalogue.nodes import NodeTotals
+from common.catalogue.sql.engine.database import Database
+from common.catalogue.sql.engine.tables import bucket_totals, node_totals, nodes
 
 _TABLES = (node_totals, bucket_totals)
 _OF_NODES = select(

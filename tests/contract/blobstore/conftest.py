@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from common.blobstore.minio import S3Store
+from common.blobstore.s3_store import S3Store
 from tests.support.servers import RealNode
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from common.blobstore.base import BlobStore, Deadline, background
 from common.errors import BlobMissing, BlobTooLong, CallCut, NodeTimeout
-from common.objects import blob_name, new_id
+from common.model.names import blob_name, new_id
 
 MIB = 1024 * 1024
 LIMIT = 16 * MIB  # bytes that a read may give

@@ -11,7 +11,7 @@ import pytest
 
 from cli.cluster.servers import NodeKind
 from common.blobstore.base import BlobStore, Deadline
-from common.blobstore.minio import S3Store, open_store
+from common.blobstore.s3_store import S3Store, open_store
 from common.errors import (
     BlobMissing,
     BlobStoreError,
@@ -21,7 +21,7 @@ from common.errors import (
     NodeRefused,
     NodeTimeout,
 )
-from common.objects import blob_name, new_id
+from common.model.names import blob_name, new_id
 from tests.conftest import NodeFactory
 from tests.support.proxy import Proxy
 from tests.support.servers import RealNode

@@ -10,7 +10,7 @@ import pytest
 
 from common.catalogue.migrate import upgrade
 from common.catalogue.sql import SqlCatalogue, open_catalogue
-from common.catalogue.sql.tables import metadata
+from common.catalogue.sql.engine.tables import metadata
 from tests.contract.catalogue.stage import Stage
 from tests.support.servers import RealPostgres
 

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from common.catalogue.base import Committed
+from common.catalogue.objects import Committed
 from common.catalogue.sql import SqlCatalogue
-from common.objects import (
-    Blob,
-    CopyState,
-    Headers,
-    NewBlob,
-    NewVersion,
-    NodeHealth,
-    NodeSpec,
-    Placed,
-    Preconditions,
-    new_id,
-)
-from common.work import Claim, CopyAction, Outcome
+from common.model.copies import CopyState, Placed
+from common.model.names import new_id
+from common.model.nodes import NodeHealth, NodeSpec
+from common.model.versions import Blob, Headers, NewBlob, NewVersion, Preconditions
+from common.model.work import Claim, CopyAction, Outcome
 
 KEK = "kek-1"
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from common.errors import Conflict, NoSuchBucket, NotAllowed, UploadSuperseded
-from common.objects import Preconditions, new_id
+from common.model.names import new_id
+from common.model.versions import Preconditions
 from tests.contract.catalogue.stage import Stage
 
 

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from common.catalogue.healing import Reach
-from common.objects import CopyState, NodeHealth, ObjectState, Preconditions
-from common.work import CopyAction, Outcome
+from common.catalogue.copies import Reach
+from common.model.copies import CopyState
+from common.model.nodes import NodeHealth
+from common.model.versions import ObjectState, Preconditions
+from common.model.work import CopyAction, Outcome
 from tests.contract.catalogue.stage import Stage
 
 

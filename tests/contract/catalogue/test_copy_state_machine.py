@@ -26,9 +26,10 @@ from hypothesis.stateful import (
 from sqlalchemy import select
 
 from common.catalogue.sql import open_catalogue
-from common.catalogue.sql.tables import copies
-from common.objects import CopyState, Preconditions
-from common.work import Claim, CopyAction, Outcome
+from common.catalogue.sql.engine.tables import copies
+from common.model.copies import CopyState
+from common.model.versions import Preconditions
+from common.model.work import Claim, CopyAction, Outcome
 from tests.contract.catalogue.stage import Stage
 
 LEASE = 60.0

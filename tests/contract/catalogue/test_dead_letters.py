@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from common.errors import NoSuchDeadLetter
-from common.objects import CopyState, Preconditions
-from common.work import CopyAction, DeadLetter, Outcome
+from common.model.copies import CopyState
+from common.model.versions import Preconditions
+from common.model.work import CopyAction, DeadLetter, Outcome
 from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import Stage
 

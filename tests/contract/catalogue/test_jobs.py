@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from common.work import JobKind, JobState, Scope, job_lease
+from common.model.jobs import JobKind, JobState, Scope, job_lease
 from tests.contract.catalogue.stage import Stage
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from common.actors import Actor, LastEnd
 from common.catalogue.migrate import upgrade
 from common.catalogue.sql import SqlCatalogue
-from common.objects import NodeHealth
+from common.model.actors import Actor, LastEnd
+from common.model.nodes import NodeHealth
 from tests.contract.catalogue.stage import Stage
 
 SCRUB, SWEEP, HEALTH, COPIES = Actor.SCRUB, Actor.SWEEP, Actor.HEALTH, Actor.COPIES

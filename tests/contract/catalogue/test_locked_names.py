@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from common.objects import BlobName, CopyState, Preconditions
-from common.scrubbing import NameStanding
-from common.work import Claim, CopyAction, Locked, Outcome
+from common.model.copies import CopyState
+from common.model.names import BlobName
+from common.model.scrubbing import NameStanding
+from common.model.versions import Preconditions
+from common.model.work import Claim, CopyAction, Locked, Outcome
 from tests.contract.catalogue.stage import Stage
 
 ALIAS = "0123abcd"
@@ -37,7 +39,7 @@ def test_a_copy_stored_under_an_alias_is_read_shown_and_claimed_under_it(stage: 
     assert aliases == {stage.nodes[0]: None, stage.nodes[1]: ALIAS, stage.nodes[2]: None}
     read = stage.catalogue.objects.find(stage.bucket.name, "a").blobs[0]
     assert {copy.node_id: copy.alias for copy in read.copies} == aliases
-    (moved,) = stage.catalogue.moves.of([blob_id])
+    (moved,) = stage.catalogue.relocations.of([blob_id])
     assert {row.node_id: row.alias for row in moved.rows} == aliases
     assert stage.catalogue.copies.suspect(blob_id, stage.nodes[1], "wrong")
     claim = claimed(stage, blob_id, CopyAction.VERIFY)
@@ -101,11 +103,11 @@ def test_on_its_node_a_copy_is_known_by_its_name_and_any_other_is_a_leftover(sta
 def test_a_removed_node_takes_its_records_with_it(stage: Stage) -> None:
     renamed(stage)
     stage.catalogue.topology.retire("node2")
-    while stage.catalogue.moves.clear(stage.nodes[1]):
+    while stage.catalogue.relocations.clear(stage.nodes[1]):
         pass
     stage.catalogue.objects.delete(stage.bucket.name, "a", Preconditions())
     stage.catalogue.objects.doom_copies(0, 1000)
-    while stage.catalogue.moves.clear(stage.nodes[1]):
+    while stage.catalogue.relocations.clear(stage.nodes[1]):
         pass
-    assert stage.catalogue.moves.remove(stage.nodes[1])
+    assert stage.catalogue.relocations.remove(stage.nodes[1])
     assert stage.catalogue.locked_names.counts() == {}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from common.catalogue.healing import Reach
-from common.moves import BlobCopies, Relocation
-from common.objects import CopyState, NodeHealth, NodeMode, Placed, Preconditions, new_id
-from common.work import CopyAction, Outcome
+from common.catalogue.copies import Reach
+from common.model.copies import CopyState, Placed
+from common.model.names import new_id
+from common.model.nodes import NodeHealth, NodeMode
+from common.model.relocation import BlobCopies, Relocation
+from common.model.versions import Preconditions
+from common.model.work import CopyAction, Outcome
 from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import Stage, node_spec
 
@@ -23,7 +26,7 @@ def fourth(stage: Stage) -> str:
 
 
 def look(stage: Stage, blob_id: str) -> BlobCopies:
-    (copies,) = stage.catalogue.moves.of([blob_id])
+    (copies,) = stage.catalogue.relocations.of([blob_id])
     return copies
 
 
@@ -32,7 +35,7 @@ def states(stage: Stage, blob_id: str) -> dict[str | None, CopyState]:
 
 
 def apply(stage: Stage, move: Relocation) -> bool:
-    return move.copies.blob.id in stage.catalogue.moves.apply([move])
+    return move.copies.blob.id in stage.catalogue.relocations.apply([move])
 
 
 def retire(stage: Stage, number: int) -> str:
@@ -43,7 +46,7 @@ def all_on(stage: Stage, node_id: str, limit: int = 500) -> list[str]:
     found: list[str] = []
     after: int | None = 0
     while after is not None:
-        page, after = stage.catalogue.moves.examine(node_id, after, limit)
+        page, after = stage.catalogue.relocations.examine(node_id, after, limit)
         found += [copies.blob.id for copies in page]
     return found
 
@@ -53,9 +56,9 @@ def all_on(stage: Stage, node_id: str, limit: int = 500) -> list[str]:
 
 def test_of_a_full_node_only_the_blobs_it_lacks_are_seen(stage: Stage) -> None:
     blob_ids = [stage.put(f"key{number}", stored=1 + number % 2)[1] for number in range(5)]
-    page, after = stage.catalogue.moves.examine(stage.nodes[1], 0, 2, missing=True)
+    page, after = stage.catalogue.relocations.examine(stage.nodes[1], 0, 2, missing=True)
     assert [copies.blob.id for copies in page] == [blob_ids[0], blob_ids[2]]
-    page, after = stage.catalogue.moves.examine(stage.nodes[1], after or 0, 2, missing=True)
+    page, after = stage.catalogue.relocations.examine(stage.nodes[1], after or 0, 2, missing=True)
     assert ([copies.blob.id for copies in page], after) == ([blob_ids[4]], None)
 
 
@@ -63,7 +66,7 @@ def test_a_nodes_blobs_are_seen_page_by_page_with_the_rows_on_all_nodes(stage: S
     blob_ids = [stage.put(f"key{number}", stored=3)[1] for number in range(5)]
     assert sorted(all_on(stage, stage.nodes[0], limit=2)) == sorted(blob_ids)
     assert all_on(stage, fourth) == []
-    page, _ = stage.catalogue.moves.examine(stage.nodes[1], 0)
+    page, _ = stage.catalogue.relocations.examine(stage.nodes[1], 0)
     assert {len(copies.rows) for copies in page} == {3}
     assert {copies.wanted for copies in page} == {3}
     assert {row.state for copies in page for row in copies.rows} == {STORED}
@@ -75,7 +78,7 @@ def test_blobs_of_replaced_and_deleted_versions_are_not_seen_and_do_not_end_the_
     stage.catalogue.objects.delete("papers", "b", Preconditions())
     last = stage.put("c", stored=3)[1]
     assert all_on(stage, stage.nodes[2], limit=1) == [old[-1], last]
-    assert stage.catalogue.moves.of([*old[:-1], gone]) == []
+    assert stage.catalogue.relocations.of([*old[:-1], gone]) == []
 
 
 def test_blobs_with_doomed_rows_on_the_node_only_wait_for_nothing_there(stage: Stage) -> None:
@@ -89,12 +92,12 @@ def test_blobs_with_doomed_rows_on_the_node_only_wait_for_nothing_there(stage: S
 def test_only_blobs_with_more_or_fewer_rows_than_wanted_are_uneven(stage: Stage, fourth: str) -> None:
     blob_ids = [stage.put(f"key{number}", stored=3)[1] for number in range(6)]
     more, fewer = look(stage, blob_ids[1]), look(stage, blob_ids[4])
-    stage.catalogue.moves.apply([Relocation(more, add=[fourth]), Relocation(fewer, doom=[fewer.rows[2].id])])
+    stage.catalogue.relocations.apply([Relocation(more, add=[fourth]), Relocation(fewer, doom=[fewer.rows[2].id])])
     found: list[str] = []
     after: str | None = ""
     pages = 0
     while after is not None:
-        page, after = stage.catalogue.moves.uneven(after, limit=2)
+        page, after = stage.catalogue.relocations.uneven(after, limit=2)
         found += [copies.blob.id for copies in page]
         pages += 1
     assert sorted(found) == sorted([blob_ids[1], blob_ids[4]])
@@ -136,9 +139,9 @@ def test_a_move_adds_dooms_and_deletes_rows_at_once(stage: Stage, fourth: str) -
 
 def test_a_move_decided_on_rows_that_changed_is_left_out_and_the_others_are_made(stage: Stage, fourth: str) -> None:
     (_, changed, _), (_, same, _) = stage.put("a", stored=1), stage.put("b", stored=1)
-    moves = [Relocation(copies, add=[fourth]) for copies in stage.catalogue.moves.of([changed, same])]
+    moves = [Relocation(copies, add=[fourth]) for copies in stage.catalogue.relocations.of([changed, same])]
     stage.replicate(changed)
-    assert stage.catalogue.moves.apply(moves) == {same}
+    assert stage.catalogue.relocations.apply(moves) == {same}
     assert fourth not in states(stage, changed)
 
 
@@ -165,8 +168,8 @@ def test_no_row_is_added_on_a_node_that_is_not_active_any_more(stage: Stage, fou
 
 
 def test_no_move_at_all_is_no_transaction(stage: Stage) -> None:
-    assert stage.catalogue.moves.apply([]) == set()
-    stage.catalogue.moves.verified([], 1.0)
+    assert stage.catalogue.relocations.apply([]) == set()
+    stage.catalogue.relocations.verified([], 1.0)
 
 
 def test_an_end_of_work_on_a_row_that_was_doomed_meanwhile_changes_nothing(stage: Stage) -> None:
@@ -182,7 +185,7 @@ def test_what_was_read_whole_is_written_to_rows_that_did_not_change(stage: Stage
     _, blob_id, _ = stage.put("a", stored=3)
     one, two, three = look(stage, blob_id).rows
     stage.catalogue.copies.suspect(blob_id, two.node_id or "", "absent")
-    stage.catalogue.moves.verified([(one.id, one.fence), (two.id, two.fence), (three.id, three.fence + 1)], 77.0)
+    stage.catalogue.relocations.verified([(one.id, one.fence), (two.id, two.fence), (three.id, three.fence + 1)], 77.0)
     after = {row.id: (row.verified_at, row.fence) for row in look(stage, blob_id).rows}
     assert after == {one.id: (77.0, one.fence), two.id: (None, two.fence + 1), three.id: (None, three.fence)}
 
@@ -194,10 +197,10 @@ def test_doomed_rows_are_cleared_from_a_retired_node_only(stage: Stage) -> None:
     _, blob_id, _ = stage.put("a", stored=3)
     stage.put("a", stored=3)
     assert stage.catalogue.objects.doom_copies(0) == 3
-    assert stage.catalogue.moves.clear(stage.nodes[0]) == 0
+    assert stage.catalogue.relocations.clear(stage.nodes[0]) == 0
     node = retire(stage, 1)
-    assert stage.catalogue.moves.clear(node) == 1
-    assert stage.catalogue.moves.clear(node) == 0
+    assert stage.catalogue.relocations.clear(node) == 1
+    assert stage.catalogue.relocations.clear(node) == 0
     assert len(all_on(stage, node)) == 1, "the current version's row stays"
     left = stage.claim([blob_id], CopyAction.DELETE)
     assert {claim.node_id for claim in left} == set(stage.nodes[1:])
@@ -207,13 +210,13 @@ def test_a_node_goes_when_it_is_retired_and_no_row_is_left_on_it(stage: Stage, f
     _, blob_id, _ = stage.put("a", stored=3)
     assert apply(stage, Relocation(look(stage, blob_id), add=[fourth]))
     node = retire(stage, 4)
-    assert not stage.catalogue.moves.remove(node)
+    assert not stage.catalogue.relocations.remove(node)
     copies = look(stage, blob_id)
     assert apply(stage, Relocation(copies, delete=[row.id for row in copies.rows if row.node_id == node]))
-    assert not stage.catalogue.moves.remove(stage.nodes[0]), "it is active"
-    assert stage.catalogue.moves.remove(node)
+    assert not stage.catalogue.relocations.remove(stage.nodes[0]), "it is active"
+    assert stage.catalogue.relocations.remove(node)
     assert [row.id for row in stage.catalogue.nodes.all()] == stage.nodes
-    assert not stage.catalogue.moves.remove(node), "there is nothing left to remove"
+    assert not stage.catalogue.relocations.remove(node), "there is nothing left to remove"
 
 
 # -- what is shown meanwhile (design 14)
@@ -292,7 +295,7 @@ def test_a_move_against_a_delete_never_leaves_a_row_that_outlives_its_object(sta
     )
     assert (moved.error, deleted.error) == (None, None)
     assert stage.catalogue.objects.doom_copies(0) == (4 if moved.value else 3)
-    assert stage.catalogue.moves.of([blob_id]) == []
+    assert stage.catalogue.relocations.of([blob_id]) == []
 
 
 def test_a_move_against_a_claim_on_one_of_its_rows_is_made_by_one_of_them(stage: Stage) -> None:
@@ -314,7 +317,7 @@ def test_a_node_is_not_removed_under_a_commit_that_stores_there(stage: Stage, fo
     put, removed, _ = race(
         stage.catalogue,
         lambda: stage.put("a", stored=1),
-        lambda: (retire(stage, 4), stage.catalogue.moves.remove(fourth))[1],
+        lambda: (retire(stage, 4), stage.catalogue.relocations.remove(fourth))[1],
         pause_before="INSERT INTO copies",
     )
     assert (put.error, removed.error) == (None, None)
@@ -323,8 +326,8 @@ def test_a_node_is_not_removed_under_a_commit_that_stores_there(stage: Stage, fo
 
 
 def test_a_blob_whose_version_has_no_row_of_it_is_not_found(stage: Stage) -> None:
-    assert stage.catalogue.moves.of([new_id()]) == []
-    assert stage.catalogue.moves.of([]) == []
+    assert stage.catalogue.relocations.of([new_id()]) == []
+    assert stage.catalogue.relocations.of([]) == []
 
 
 def test_nothing_is_given_up_once_a_node_whose_copy_was_to_stay_is_given_up_itself(stage: Stage) -> None:

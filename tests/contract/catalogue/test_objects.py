@@ -11,8 +11,11 @@ from common.errors import (
     PreconditionFailed,
     UploadSuperseded,
 )
-from common.objects import CopyState, NewBlob, NodeHealth, Placed, Preconditions, new_id
-from common.work import Claim, CopyAction, Outcome
+from common.model.copies import CopyState, Placed
+from common.model.names import new_id
+from common.model.nodes import NodeHealth
+from common.model.versions import NewBlob, Preconditions
+from common.model.work import Claim, CopyAction, Outcome
 from tests.contract.catalogue.stage import Stage
 
 

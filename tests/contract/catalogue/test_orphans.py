@@ -3,10 +3,13 @@ from __future__ import annotations
 import pytest
 
 from common.errors import UploadSuperseded
-from common.objects import BlobName, NewBlob, NodeHealth, Placed, Preconditions, new_id
-from common.objects import CopyState as State
-from common.scrubbing import NameStanding
-from common.work import CopyAction, Outcome
+from common.model.copies import CopyState as State
+from common.model.copies import Placed
+from common.model.names import BlobName, new_id
+from common.model.nodes import NodeHealth
+from common.model.scrubbing import NameStanding
+from common.model.versions import NewBlob, Preconditions
+from common.model.work import CopyAction, Outcome
 from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import Stage
 

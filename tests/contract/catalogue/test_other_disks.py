@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from common.errors import CatalogueUnavailable
-from common.objects import CopyState, NewBlob, NodeHealth, Placed, Preconditions, new_id
-from common.work import CopyAction, Outcome
+from common.model.copies import CopyState, Placed
+from common.model.names import new_id
+from common.model.nodes import NodeHealth
+from common.model.versions import NewBlob, Preconditions
+from common.model.work import CopyAction, Outcome
 from tests.contract.catalogue.stage import Stage
 
 UP, DOWN, FOREIGN = NodeHealth.UP, NodeHealth.DOWN, NodeHealth.FOREIGN

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import Connection, bindparam, event, select, text
 from sqlalchemy.exc import DBAPIError
 
-from common.catalogue.sql.plain import CompiledSelect
-from common.catalogue.sql.tables import versions
+from common.catalogue.sql.engine.compiled_select import CompiledSelect
+from common.catalogue.sql.engine.tables import versions
 from tests.contract.catalogue.stage import Stage
 
 _SELECT = select(versions).where(versions.c.key == bindparam("key")).order_by(versions.c.id)

@@ -13,10 +13,11 @@ import pytest
 from sqlalchemy import Connection, event, make_url
 
 from common.catalogue.migrate import upgrade
-from common.catalogue.sql import SqlCatalogue, database, open_catalogue
+from common.catalogue.sql import SqlCatalogue, open_catalogue
+from common.catalogue.sql.engine import database
 from common.errors import CatalogueUnavailable, NoSuchBucket, NoSuchObject, OutcomeUnknown
-from common.objects import Preconditions
-from common.work import JobKind, Scope
+from common.model.jobs import JobKind, Scope
+from common.model.versions import Preconditions
 from tests.contract.catalogue.stage import Stage
 from tests.support.proxy import Proxy
 from tests.support.servers import RealPostgres

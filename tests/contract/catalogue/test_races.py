@@ -6,8 +6,10 @@ import pytest
 from sqlalchemy import Connection
 
 from common.errors import Conflict, KeysUnavailable, NoSuchBucket, NoSuchObject, PreconditionFailed, UploadSuperseded
-from common.objects import CopyState, Preconditions, new_id
-from common.work import CopyAction, Outcome
+from common.model.copies import CopyState
+from common.model.names import new_id
+from common.model.versions import Preconditions
+from common.model.work import CopyAction, Outcome
 from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import Stage
 
@@ -78,13 +80,13 @@ def test_put_against_bucket_delete_never_leaves_an_object_without_a_bucket(stage
 
 
 def placement(stage: Stage, blob_id: str) -> list[str | None]:
-    (copies,) = stage.catalogue.moves.of([blob_id])
+    (copies,) = stage.catalogue.relocations.of([blob_id])
     return [row.node_id for row in copies.rows]
 
 
 def to_be_emptied(stage: Stage, node_id: str) -> list[str]:
     """The blobs that whoever empties the node finds there."""
-    page, _ = stage.catalogue.moves.examine(node_id, 0)
+    page, _ = stage.catalogue.relocations.examine(node_id, 0)
     return [copies.blob.id for copies in page]
 
 

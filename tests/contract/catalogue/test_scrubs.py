@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 
 from common.catalogue.sql import scrubs
-from common.objects import BlobName, CopyState, Preconditions, new_id
-from common.scrubbing import Reclaimed, Scrub, scrub_lease
-from common.work import CopyAction
+from common.model.copies import CopyState
+from common.model.names import BlobName, new_id
+from common.model.scrubbing import Reclaimed, Scrub, scrub_lease
+from common.model.versions import Preconditions
+from common.model.work import CopyAction
 from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import Stage
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, event
 
 from common.catalogue.sql import open_catalogue
-from common.objects import NodeHealth
+from common.model.nodes import NodeHealth
 from tests.contract.catalogue.stage import Stage
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from common.errors import CatalogueUnavailable, Conflict, NoSuchNode
-from common.objects import CopyState, Node, NodeHealth, NodeMode, NodeSpec, Preconditions, new_id
-from common.work import CopyAction, Outcome
+from common.model.copies import CopyState
+from common.model.names import new_id
+from common.model.nodes import Node, NodeHealth, NodeMode, NodeSpec
+from common.model.versions import Preconditions
+from common.model.work import CopyAction, Outcome
 from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import Stage, node_spec
 from tests.contract.catalogue.test_objects import long_upload
@@ -202,7 +205,7 @@ def test_a_commit_that_came_first_is_seen_by_who_takes_the_node_away(stage: Stag
         assert stage.state("a") == "replicating"
     else:
         assert gone.error is None
-        (blob,), _ = stage.catalogue.moves.examine(stage.nodes[0], 0)
+        (blob,), _ = stage.catalogue.relocations.examine(stage.nodes[0], 0)
         stored = [row.node_id for row in blob.rows if row.state is CopyState.STORED]
         assert stored == [stage.nodes[0]], "and is counted as lost"
 

@@ -11,15 +11,19 @@ from alembic.config import Config
 from sqlalchemy import Connection, func, inspect, select
 
 from common.catalogue import migrate
-from common.catalogue.base import NodeTotals, Totals
+from common.catalogue.buckets import Totals
+from common.catalogue.nodes import NodeTotals
 from common.catalogue.sql import SqlCatalogue
-from common.catalogue.sql.tables import blobs, bucket_totals, buckets, copies, node_totals, objects, versions
+from common.catalogue.sql.engine.tables import blobs, bucket_totals, buckets, copies, node_totals, objects, versions
 from common.errors import UploadSuperseded
-from common.jobs.memory import MemoryQueue
-from common.moves import Relocation
-from common.objects import CopyState, NodeMode, Preconditions, new_id
+from common.model.copies import CopyState
+from common.model.names import new_id
+from common.model.nodes import NodeMode
+from common.model.relocation import Relocation
+from common.model.versions import Preconditions
+from common.model.work import CopyAction, Outcome
+from common.queue.memory import MemoryQueue
 from common.settings import Settings
-from common.work import CopyAction, Outcome
 from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import Stage, node_spec
 from workers.sweep import Sweep
@@ -140,10 +144,12 @@ def test_a_move_takes_a_copy_off_one_node_and_wants_it_on_another(stage: Stage) 
     _, blob_id, _ = stage.put("a", stored=3)
     added = stage.catalogue.topology.add(node_spec(4))
     stage.nodes.append(added.id)
-    (blob,) = stage.catalogue.moves.of([blob_id])
+    (blob,) = stage.catalogue.relocations.of([blob_id])
     leaving = next(row.id for row in blob.rows if row.node_id == stage.nodes[0])
     modes = dict.fromkeys(stage.nodes, NodeMode.ACTIVE)
-    assert stage.catalogue.moves.apply([Relocation(blob, add=[added.id], doom=[leaving], modes=modes)]) == {blob_id}
+    assert stage.catalogue.relocations.apply([Relocation(blob, add=[added.id], doom=[leaving], modes=modes)]) == {
+        blob_id
+    }
     here = NodeTotals(1, LENGTH, 0)
     assert right(stage)[0] == [NodeTotals(0, 0, 0), here, here, NodeTotals(0, 0, 1)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.objects import NodeHealth
+from common.model.nodes import NodeHealth
 from tests.contract.catalogue.stage import Stage
 
 SUSPECT = NodeHealth.SUSPECT

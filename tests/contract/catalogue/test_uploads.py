@@ -16,7 +16,10 @@ from common.errors import (
     UploadGone,
     UploadSuperseded,
 )
-from common.objects import Blob, CopyState, NewBlob, NodeHealth, Placed, Preconditions, new_id
+from common.model.copies import CopyState, Placed
+from common.model.names import new_id
+from common.model.nodes import NodeHealth
+from common.model.versions import Blob, NewBlob, Preconditions
 from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import KEK, Stage
 

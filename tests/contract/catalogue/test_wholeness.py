@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from common.catalogue.sql.tables import copies, versions
-from common.objects import Blob, CopyState, Preconditions
-from common.work import CopyAction, Outcome, OutcomeEffect
+from common.catalogue.sql.engine.tables import copies, versions
+from common.model.copies import CopyState
+from common.model.versions import Blob, Preconditions
+from common.model.work import CopyAction, Outcome, OutcomeEffect
 from tests.contract.catalogue.stage import Stage, node_spec
 
 

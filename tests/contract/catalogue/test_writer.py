@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import OperationalError
 
-from common.catalogue.sql.database import Database
-from common.catalogue.sql.writer import WriterLock
+from common.catalogue.sql.engine.database import Database
+from common.catalogue.sql.engine.writer import WriterLock
 from common.errors import CatalogueUnavailable, Conflict, OutcomeUnknown
 
 

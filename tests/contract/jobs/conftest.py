@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from common.jobs.base import JobQueue, Queue, TaskName
-from common.jobs.celery import CeleryQueue, list_names
-from common.jobs.memory import MemoryQueue
+from common.queue.base import JobQueue, Queue, TaskName
+from common.queue.celery import CeleryQueue, list_names
+from common.queue.memory import MemoryQueue
 from tests.support.servers import RealQueue
 
 Message = tuple[TaskName, tuple[str, ...]]

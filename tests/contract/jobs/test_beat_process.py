@@ -13,8 +13,8 @@ from pathlib import Path
 from celery.beat import PersistentScheduler
 from celery.schedules import schedule
 
-from common.jobs.base import Queue, TaskName
-from common.jobs.celery import make_app
+from common.queue.base import Queue, TaskName
+from common.queue.celery import make_app
 from common.settings import Settings
 from tests.contract.jobs.conftest import decode, pop
 from tests.support.servers import RealQueue

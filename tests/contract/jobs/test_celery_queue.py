@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from common.errors import QueueUnavailable
-from common.jobs.base import QUEUE_OF, Queue, TaskName
-from common.jobs.celery import CeleryQueue, configuration, list_names, make_app
+from common.queue.base import QUEUE_OF, Queue, TaskName
+from common.queue.celery import CeleryQueue, configuration, list_names, make_app
 from common.settings import Settings
 from tests.contract.jobs.conftest import pop
 from tests.support.servers import RealQueue

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from common.errors import QueueUnavailable
-from common.jobs.base import BATCH_IDS, QUEUE_OF, Queue, TaskName
+from common.queue.base import BATCH_IDS, QUEUE_OF, Queue, TaskName
 from tests.contract.jobs.conftest import Subject
 
 IDS = [f"{number:032x}" for number in range(BATCH_IDS)]

@@ -13,7 +13,9 @@ import pytest
 from cli.cluster.servers import NodeKind
 from common.blobstore.base import Deadline
 from common.errors import CopiesUnreachable, NodeBusy, NotEnoughNodes, ObjectDamaged
-from common.objects import MIB, NodeHealth, blob_name
+from common.model.names import blob_name
+from common.model.nodes import NodeHealth
+from common.model.sizes import MIB
 from tests.conftest import NodeFactory
 from tests.support.gateway import BUCKET, Gateway
 from tests.support.running_time import running_time

@@ -17,23 +17,14 @@ from pathlib import Path
 from blake3 import blake3
 
 from common.blobstore.base import Deadline
-from common.blobstore.minio import S3Store, open_store
+from common.blobstore.s3_store import S3Store, open_store
 from common.catalogue.migrate import migrate
 from common.catalogue.sql import open_catalogue
 from common.errors import BlobMissing
-from common.objects import (
-    Blob,
-    CopyState,
-    Headers,
-    NewBlob,
-    NewVersion,
-    NodeHealth,
-    NodeSpec,
-    Placed,
-    Preconditions,
-    blob_name,
-    new_id,
-)
+from common.model.copies import CopyState, Placed
+from common.model.names import blob_name, new_id
+from common.model.nodes import NodeHealth, NodeSpec
+from common.model.versions import Blob, Headers, NewBlob, NewVersion, Preconditions
 from common.settings import Settings
 from tests.support.servers import RealNode, RealQueue
 from tests.support.waiting import wait_until

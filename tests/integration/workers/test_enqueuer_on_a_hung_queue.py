@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import time
 
-from common.jobs.base import Queue, TaskName
-from common.jobs.buffered import BufferedEnqueuer
-from common.jobs.celery import CeleryQueue
+from common.queue.base import Queue, TaskName
+from common.queue.buffered import BufferedEnqueuer
+from common.queue.celery import CeleryQueue
 from tests.contract.jobs.conftest import decode, pop
 from tests.support.servers import RealQueue
 from tests.support.waiting import wait_until

@@ -8,10 +8,11 @@ from pathlib import Path
 import urllib3
 
 from common.blobstore.base import Deadline
-from common.jobs.base import Queue, TaskName
-from common.jobs.celery import CeleryQueue, list_names
-from common.objects import Preconditions, blob_name
-from common.work import JobKind, JobState, Scope
+from common.model.jobs import JobKind, JobState, Scope
+from common.model.names import blob_name
+from common.model.versions import Preconditions
+from common.queue.base import Queue, TaskName
+from common.queue.celery import CeleryQueue, list_names
 from tests.conftest import NodeFactory, QueueFactory
 from tests.integration.workers.plant import BUCKET, Plant
 from tests.support.servers import free_port

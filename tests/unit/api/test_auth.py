@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from api.auth import SCOPES
-from common.catalogue.base import Token
+from common.catalogue.access import Token
 from common.errors import ConfigurationError
 from tests.unit.api.conftest import MakeApi
 from tests.unit.api.world import ApiWorld, problem

@@ -7,9 +7,10 @@ import json
 import pytest
 
 from api.schemas import DeadLetterList
-from common.jobs.base import Queue, TaskName
-from common.objects import CopyState, blob_name
-from common.work import CopyAction, Outcome
+from common.model.copies import CopyState
+from common.model.names import blob_name
+from common.model.work import CopyAction, Outcome
+from common.queue.base import Queue, TaskName
 from tests.unit.api.world import ApiWorld, problem
 
 OBJECTS = "/v1/buckets/casa/objects"

@@ -20,10 +20,10 @@ from api.schemas import (
     Ready,
     Status,
 )
-from common.jobs.base import Queue, TaskName
-from common.objects import NodeHealth
-from common.scrubbing import Scrub, scrub_lease
-from common.work import JobState
+from common.model.jobs import JobState
+from common.model.nodes import NodeHealth
+from common.model.scrubbing import Scrub, scrub_lease
+from common.queue.base import Queue, TaskName
 from tests.unit.api import documented
 from tests.unit.api.world import ApiWorld, problem
 

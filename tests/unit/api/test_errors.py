@@ -13,7 +13,7 @@ import pytest
 from api.errors import ALL, TABLE, answer_of
 from common import errors
 from common.blobstore.base import background
-from common.objects import MIB
+from common.model.sizes import MIB
 from tests.support.waiting import wait_until
 from tests.unit.api.conftest import MakeApi
 from tests.unit.api.world import ApiWorld, problem

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from api.losing_nodes import destinations
-from common.moves import BlobCopies, CopyRow
-from common.objects import Blob, CopyState, Node, NodeHealth, NodeMode, NodeSpec
+from common.model.copies import CopyState
+from common.model.nodes import Node, NodeHealth, NodeMode, NodeSpec
+from common.model.relocation import BlobCopies, CopyRow
+from common.model.versions import Blob
 from common.placement import Candidate, order
 
 NODE = Node(

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from api.schemas import LockedNameList, LossDocument, NodeDocument, NodeList
-from common.catalogue.sql.locked_names import remember
-from common.objects import NodeMode, rfc3339
-from common.work import Locked
+from common.catalogue.sql.copies.locked_names import remember
+from common.model.nodes import NodeMode
+from common.model.times import rfc3339
+from common.model.work import Locked
 from tests.unit.api.conftest import MakeApi
 from tests.unit.api.world import ApiWorld, problem
 

@@ -10,8 +10,8 @@ import pytest
 from api.schemas import Status
 from api.silence import SCRUB_SECONDS, SILENT_SECONDS, silent
 from api.standing import DependencyState
-from common.actors import Actor, LastEnd
-from common.objects import rfc3339
+from common.model.actors import Actor, LastEnd
+from common.model.times import rfc3339
 from common.settings import Settings
 from tests.unit.api.conftest import MakeApi
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from api.alerts import alerts
 from api.standing import Dependencies, DependencyState
-from common.catalogue.base import StatusCounts
+from common.catalogue.status import StatusCounts
 from common.errors import QueueUnavailable
-from common.jobs.memory import MemoryQueue
-from common.objects import Node, NodeHealth, NodeMode, NodeSpec
-from common.scrubbing import Reclaimed, Scrub
+from common.model.nodes import Node, NodeHealth, NodeMode, NodeSpec
+from common.model.scrubbing import Reclaimed, Scrub
+from common.queue.memory import MemoryQueue
 from tests.unit.api.world import MemoryKeys
 
 WELL = DependencyState({"replicate": 1}, None, None, None)

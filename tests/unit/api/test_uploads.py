@@ -10,8 +10,8 @@ from time import time
 import pytest
 
 from common.errors import CatalogueUnavailable
-from common.jobs.base import Queue
-from common.objects import MIB
+from common.model.sizes import MIB
+from common.queue.base import Queue
 from tests.unit.api.conftest import MakeApi
 from tests.unit.api.tus import BYTES, UPLOADS, Tus, metadata
 from tests.unit.api.world import ApiWorld, problem

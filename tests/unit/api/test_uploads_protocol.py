@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from common.objects import MIB
+from common.model.sizes import MIB
 from tests.unit.api.conftest import MakeApi
 from tests.unit.api.tus import BYTES, UPLOADS, Tus, metadata
 from tests.unit.api.world import ApiWorld, problem

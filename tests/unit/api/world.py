@@ -28,10 +28,11 @@ from common.catalogue.migrate import upgrade
 from common.catalogue.sql import SqlCatalogue, open_catalogue
 from common.crypto.keyring import KeyProvider, new_kek
 from common.errors import KeysUnavailable, NodeBusy
-from common.jobs.base import Enqueuer, TaskName
-from common.jobs.memory import MemoryQueue
-from common.objects import Node, NodeHealth, NodeSpec, blob_name
+from common.model.names import blob_name
+from common.model.nodes import Node, NodeHealth, NodeSpec
 from common.placement import Candidate
+from common.queue.base import Enqueuer, TaskName
+from common.queue.memory import MemoryQueue
 from common.settings import Settings
 from tests.unit.api import documented
 

@@ -13,8 +13,8 @@ from sqlalchemy import Connection
 
 from common.catalogue.migrate import upgrade
 from common.catalogue.sql import SqlCatalogue, open_catalogue
-from common.catalogue.sql.tables import cluster, metadata
-from common.objects import MIB
+from common.catalogue.sql.engine.tables import cluster, metadata
+from common.model.sizes import MIB
 from common.settings import Settings
 from tests.unit.api_use_cases.world import World, content
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from api.blob_index import PAGE, BlobIndex
 from api.source import Superseded
-from common.catalogue.base import Catalogue, Found
-from common.objects import Blob, StoredBlob
+from common.catalogue.base import Catalogue
+from common.catalogue.objects import Found
+from common.model.versions import Blob, StoredBlob
 
 
 class Rows:

@@ -8,8 +8,8 @@ import pytest
 
 from common.crypto.envelope import OVERHEAD_HEADER, cipher_length
 from common.errors import CopiesUnreachable, ObjectDamaged
-from common.jobs.base import TaskName
-from common.objects import CopyState
+from common.model.copies import CopyState
+from common.queue.base import TaskName
 from tests.unit.api_use_cases.world import MIB, World, content
 
 SIZE = 2 * MIB + 1000  # chunks 0 and 1 are whole, chunk 2 is short

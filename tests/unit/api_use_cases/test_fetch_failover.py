@@ -21,7 +21,7 @@ from common.errors import (
     NodeTimeout,
     ObjectDamaged,
 )
-from common.jobs.base import TaskName
+from common.queue.base import TaskName
 from tests.unit.api_use_cases.world import MIB, World, content
 
 BLOB = 4 * MIB

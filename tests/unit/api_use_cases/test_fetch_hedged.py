@@ -11,7 +11,7 @@ import pytest
 
 from common.blobstore.memory import MemoryStore
 from common.errors import CopiesUnreachable
-from common.jobs.base import TaskName
+from common.queue.base import TaskName
 from tests.unit.api_use_cases.world import MIB, World, content
 
 SLACK = 0.4  # for a busy machine

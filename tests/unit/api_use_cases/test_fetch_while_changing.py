@@ -11,7 +11,7 @@ from common.errors import (
     ObjectDamaged,
     Unavailable,
 )
-from common.jobs.base import TaskName
+from common.queue.base import TaskName
 from tests.unit.api_use_cases.world import BUCKET, MIB, World, content
 
 

@@ -12,11 +12,12 @@ import pytest
 import api.buffers
 from api.buffers import BufferPool
 from common.blobstore.base import Bytes, Deadline
-from common.blobstore.minio import S3Store
+from common.blobstore.s3_store import S3Store
 from common.crypto.envelope import cipher_length
 from common.errors import BovedaError, Unavailable
-from common.jobs.base import TaskName
-from common.objects import Headers, NodeSpec
+from common.model.nodes import NodeSpec
+from common.model.versions import Headers
+from common.queue.base import TaskName
 from tests.unit.api_use_cases.world import MIB, BytesBody, World, content
 from tests.unit.blobstore.rawserver import always, serving
 

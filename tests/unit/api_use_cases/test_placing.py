@@ -11,7 +11,7 @@ from api.placing import place, wanted_nodes
 from api.sealing import Sealed
 from api.spare import SpareThreads
 from common.errors import NotEnoughNodes
-from common.objects import Blob
+from common.model.versions import Blob
 from tests.unit.api_use_cases.world import SeenNodes
 
 NODES = ["a", "b", "c", "d"]

@@ -22,8 +22,9 @@ from common.errors import (
     NotEnoughNodes,
     UploadGone,
 )
-from common.jobs.base import TaskName
-from common.objects import Headers, blob_name
+from common.model.names import blob_name
+from common.model.versions import Headers
+from common.queue.base import TaskName
 from tests.support.waiting import wait_until
 from tests.unit.api_use_cases.world import BUCKET, MIB, BytesBody, World, content
 

@@ -7,8 +7,8 @@ import hashlib
 import pytest
 
 from common.errors import NoSuchBucket, NoSuchObject, NotAllowed
-from common.jobs.base import TaskName
-from common.objects import Headers, ObjectState
+from common.model.versions import Headers, ObjectState
+from common.queue.base import TaskName
 from tests.unit.api_use_cases.world import BUCKET, MIB, BytesBody, World, content
 
 SIZES = [0, 1, 16384, MIB - 1, MIB, MIB + 1, 2 * MIB - 1, 2 * MIB, 2 * MIB + 1, 3 * MIB, 4 * MIB, 7 * MIB + 5]

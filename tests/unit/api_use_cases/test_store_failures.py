@@ -24,7 +24,7 @@ from common.errors import (
     TooLarge,
     UploadSuperseded,
 )
-from common.objects import Preconditions
+from common.model.versions import Preconditions
 from tests.unit.api_use_cases.world import BUCKET, MIB, BytesBody, World, content
 
 SIZES = pytest.mark.parametrize("size", [10, 5 * MIB + 1], ids=["one blob", "three blobs"])

@@ -16,7 +16,7 @@ from api.tus import Checksum
 from api.upload_turn import LEASE_SECONDS
 from common.catalogue.uploads import Holder, Resumable
 from common.errors import BodyCut, BodyTimeout, BovedaError, Conflict, NodeError, NotEnoughNodes, UploadGone
-from common.objects import Headers
+from common.model.versions import Headers
 from tests.support.waiting import wait_until
 from tests.unit.api_use_cases.world import BUCKET, MIB, BytesBody, World, content
 

@@ -19,11 +19,15 @@ from common.catalogue.base import Catalogue
 from common.catalogue.sql import SqlCatalogue
 from common.crypto.keyring import Kek, KeyProvider, new_kek
 from common.errors import KeysUnavailable, NodeBusy
-from common.jobs.base import Enqueuer, TaskName
-from common.objects import MIB, CopyState, Headers, NodeHealth, NodeSpec, Preconditions, Version, blob_name
+from common.model.copies import CopyState
+from common.model.names import blob_name
+from common.model.nodes import NodeHealth, NodeSpec
+from common.model.sizes import MIB
+from common.model.versions import Headers, Preconditions, Version
+from common.model.work import CopyAction, CopyDetail, Outcome
 from common.placement import Candidate, order
+from common.queue.base import Enqueuer, TaskName
 from common.settings import Settings
-from common.work import CopyAction, CopyDetail, Outcome
 
 BUCKET = "casa"
 NO_PRECONDITIONS = Preconditions()

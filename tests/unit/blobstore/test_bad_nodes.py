@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from common.blobstore.base import Bytes, Deadline
-from common.blobstore.minio import S3Store
+from common.blobstore.s3_store import S3Store
 from common.errors import (
     BlobMissing,
     BlobStoreError,
@@ -25,7 +25,7 @@ from common.errors import (
     NodeRefused,
     NodeTimeout,
 )
-from common.objects import NodeSpec
+from common.model.nodes import NodeSpec
 from tests.unit.blobstore.rawserver import Script, always, answer, request, serving
 
 SLACK = 0.5  # for a busy machine

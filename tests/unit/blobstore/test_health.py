@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.blobstore.health import AHEAD_MAX, EPOCH_MAX, Identity, Verdict, all_fail_together, next_epoch
-from common.objects import NodeHealth
+from common.model.nodes import NodeHealth
+from common.nodes.health import AHEAD_MAX, EPOCH_MAX, Identity, Verdict, all_fail_together, next_epoch
 from tests.unit.nodes.stage import ABSURD_EPOCHS
 
 UP, SUSPECT, DOWN, FOREIGN = NodeHealth.UP, NodeHealth.SUSPECT, NodeHealth.DOWN, NodeHealth.FOREIGN

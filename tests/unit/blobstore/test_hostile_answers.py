@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.blobstore.base import Deadline, Page
-from common.blobstore.minio import S3Store
+from common.blobstore.s3_store import S3Store
 from common.errors import BlobStoreError
-from common.objects import NodeSpec
+from common.model.nodes import NodeSpec
 from tests.unit.blobstore.rawserver import request, serving
 
 PREFIX, AFTER, LIMIT = "blobs/", "blobs/05", 20

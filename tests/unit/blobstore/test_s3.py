@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.blobstore.s3 import MARKS_MAX, check_range, delete_errors, failure, http_date, page
+from common.blobstore.s3_documents import MARKS_MAX, check_range, delete_errors, failure, http_date, page
 from common.errors import NodeError, NodeReadOnly, NodeRefused
 
 S3 = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from common.blobstore.base import Deadline
-from common.blobstore.minio import S3Store
+from common.blobstore.s3_store import S3Store
 from common.errors import NodeError, NodeTimeout
-from common.objects import NodeSpec
+from common.model.nodes import NodeSpec
 from tests.support.servers import tool
 from tests.unit.blobstore.rawserver import RawServer, Script, answer, request, serving
 

@@ -6,9 +6,10 @@ import pytest
 
 from common.blobstore.base import Deadline
 from common.blobstore.memory import MemoryStore
-from common.blobstore.watch import Watch, write_identity
 from common.errors import NodeBusy
-from common.objects import IDENTITY_NAME, Node, NodeHealth, NodeMode, NodeSpec
+from common.model.names import IDENTITY_NAME
+from common.model.nodes import Node, NodeHealth, NodeMode, NodeSpec
+from common.nodes.watch import Watch, write_identity
 
 CLUSTER = ("cluster", "generation")
 

@@ -13,7 +13,7 @@ import pytest
 
 from cli import backoff, resumable
 from cli.transfer import put
-from common.objects import MIB
+from common.model.sizes import MIB
 from tests.unit.cli.conftest import Run, Start
 from tests.unit.cli.stand_in import Reply, Request, StandIn, problem
 from tests.unit.cli.tus_store import CUT, LOST, TusStore

@@ -13,7 +13,7 @@ import pytest
 
 from cli.streams import LocalFile, UploadBody, repr_digest
 from cli.transfer import cat, get, put
-from common.objects import MIB
+from common.model.sizes import MIB
 from tests.unit.cli.conftest import Run, Start
 from tests.unit.cli.stand_in import Reply, Request, StandIn, document, problem
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.objects import BlobName, blob_name, new_alias, new_id, quarantine_name, quarantined_at
+from common.model.names import BlobName, blob_name, new_alias, new_id, quarantine_name, quarantined_at
 
 ID = "0190" + "0" * 26 + "ab"
 

@@ -8,8 +8,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from common.errors import QueueUnavailable
-from common.jobs.base import BATCH_IDS, JobQueue, TaskName
-from common.jobs.buffered import BufferedEnqueuer
+from common.queue.base import BATCH_IDS, JobQueue, TaskName
+from common.queue.buffered import BufferedEnqueuer
 
 R, V = TaskName.REPLICATE, TaskName.VERIFY
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
-from common.blobstore.health import Identity
 from common.blobstore.memory import MemoryStore
-from common.catalogue import base as catalogue
+from common.catalogue.nodes import Nodes
 from common.errors import CatalogueUnavailable
-from common.nodes import WatchedNodes
-from common.objects import IDENTITY_NAME, Node, NodeHealth, NodeMode, NodeSpec
+from common.model.names import IDENTITY_NAME
+from common.model.nodes import Node, NodeHealth, NodeMode, NodeSpec
+from common.nodes.health import Identity
+from common.nodes.watched_nodes import WatchedNodes
 from common.settings import Settings
 
 INTERVAL = 0.05
@@ -142,7 +143,7 @@ class Stage:
         return self.stores[name]
 
     def process(self, owner: str = "one", interval: float = INTERVAL, trials: float = 60) -> WatchedNodes:
-        rows = cast(catalogue.Nodes, self.rows)
+        rows = cast(Nodes, self.rows)
         settings = Settings(probe_interval=interval, write_trial_interval=trials)
         nodes = WatchedNodes(rows, self.rows, settings, owner, lambda node: self.stores[node.id])
         self.started.append(nodes)

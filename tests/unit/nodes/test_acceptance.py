@@ -7,12 +7,13 @@ from typing import cast
 
 import pytest
 
-from common.acceptance import accept
-from common.blobstore.health import Identity
 from common.blobstore.memory import MemoryStore
-from common.catalogue import base as catalogue
+from common.catalogue.nodes import Nodes
 from common.errors import CatalogueUnavailable, Conflict, Unavailable
-from common.objects import IDENTITY_NAME, NodeHealth
+from common.model.names import IDENTITY_NAME
+from common.model.nodes import NodeHealth
+from common.nodes.acceptance import accept
+from common.nodes.health import Identity
 from tests.unit.nodes.stage import Stage, becomes, names, wait
 
 
@@ -33,7 +34,7 @@ def test_accepting_writes_the_identity_anew_and_doubts_every_stored_copy(
 ) -> None:
     store = foreign(stage, present)
     stage.rows.stored = 2500
-    assert accept(stage.rows.rows["a"], store, cast(catalogue.Nodes, stage.rows)) == 2500
+    assert accept(stage.rows.rows["a"], store, cast(Nodes, stage.rows)) == 2500
     identity = stage.identity("a")
     assert identity is not None
     assert (identity.generation, identity.epoch > 3) == ("generation", True)
@@ -44,7 +45,7 @@ def test_an_acceptance_that_breaks_off_leaves_the_node_foreign(stage: Stage) -> 
     store = foreign(stage, None)
     stage.rows.stored, stage.rows.away = 2500, True
     with pytest.raises(CatalogueUnavailable):
-        accept(stage.rows.rows["a"], store, cast(catalogue.Nodes, stage.rows))
+        accept(stage.rows.rows["a"], store, cast(Nodes, stage.rows))
     assert stage.identity("a") is None
     assert stage.rows.rows["a"].identity == "foreign"
 
@@ -52,7 +53,7 @@ def test_an_acceptance_that_breaks_off_leaves_the_node_foreign(stage: Stage) -> 
 def test_an_acceptance_that_takes_too_long_is_gone_on_with_by_the_next_call(stage: Stage) -> None:
     store = foreign(stage, None)
     stage.rows.stored = 2500
-    rows = cast(catalogue.Nodes, stage.rows)
+    rows = cast(Nodes, stage.rows)
     with pytest.raises(Unavailable):
         accept(stage.rows.rows["a"], store, rows, patience=-1)
     assert (stage.rows.stored, stage.rows.rows["a"].identity, stage.identity("a")) == (1500, "foreign", None)
@@ -81,7 +82,7 @@ def test_a_node_that_another_process_has_just_seen_as_foreign_is_accepted_by_thi
 def test_the_identity_of_another_node_is_not_accepted(stage: Stage) -> None:
     store = foreign(stage, Identity("cluster", "b", "generation", 3))
     with pytest.raises(Conflict, match="another node"):
-        accept(stage.rows.rows["a"], store, cast(catalogue.Nodes, stage.rows))
+        accept(stage.rows.rows["a"], store, cast(Nodes, stage.rows))
     assert stage.rows.rows["a"].identity == "foreign"
 
 
@@ -90,7 +91,7 @@ def test_a_node_that_refuses_writes_is_not_accepted(stage: Stage, fault: str) ->
     store = foreign(stage, None)
     setattr(store.faults, fault, True)
     with pytest.raises(Conflict, match="restart"):
-        accept(stage.rows.rows["a"], store, cast(catalogue.Nodes, stage.rows))
+        accept(stage.rows.rows["a"], store, cast(Nodes, stage.rows))
     assert stage.rows.rows["a"].identity == "foreign"
 
 

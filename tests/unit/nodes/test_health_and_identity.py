@@ -9,13 +9,14 @@ from typing import cast
 import pytest
 
 from common.blobstore.base import Deadline, foreground
-from common.blobstore.health import Identity
 from common.blobstore.memory import MemoryStore
-from common.blobstore.watch import TRIAL_NAME, lately
-from common.catalogue import base as catalogue
+from common.catalogue.nodes import Nodes
 from common.errors import ConfigurationError, NodeBusy, NodeReadOnly
-from common.nodes import WatchedNodes, unnoticed
-from common.objects import IDENTITY_NAME, Node, NodeHealth, NodeMode
+from common.model.names import IDENTITY_NAME
+from common.model.nodes import Node, NodeHealth, NodeMode
+from common.nodes.health import Identity
+from common.nodes.watch import TRIAL_NAME, lately
+from common.nodes.watched_nodes import WatchedNodes, unnoticed
 from common.settings import Settings
 from tests.unit.nodes.stage import INTERVAL, Stage, becomes, names, wait
 
@@ -172,8 +173,8 @@ def test_nodes_that_all_fail_together_stay_suspect(stage: Stage) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
     """Seconds after which a node that does not show itself is unreachable here; verdicts are written at once."""
-    monkeypatch.setattr("common.blobstore.watch.PROBE_SECONDS", 0.2)
-    monkeypatch.setattr("common.nodes.REFRESH_SECONDS", 0.02)
+    monkeypatch.setattr("common.nodes.watch.PROBE_SECONDS", 0.2)
+    monkeypatch.setattr("common.nodes.watched_nodes.REFRESH_SECONDS", 0.02)
     return lately(INTERVAL)
 
 
@@ -318,7 +319,7 @@ def test_a_late_identity_check_is_made_up_for_before_use(stage: Stage, monkeypat
     store = stage.node("a")
     nodes = stage.process()
     nodes.stop()  # no more probes
-    monkeypatch.setattr("common.blobstore.watch.FRESH_FOR", 0.0)
+    monkeypatch.setattr("common.nodes.watch.FRESH_FOR", 0.0)
     asked = len(store.calls)
     nodes.store("a")
     assert store.calls[asked:] == [("get", IDENTITY_NAME)]
@@ -345,8 +346,8 @@ def test_stopping_gives_the_lease_back(stage: Stage) -> None:
 
 
 def test_the_holder_raises_the_epoch_blob_first(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("common.nodes.EPOCH_SECONDS", 0.0)
-    monkeypatch.setattr("common.nodes.REFRESH_SECONDS", 0.02)
+    monkeypatch.setattr("common.nodes.watched_nodes.EPOCH_SECONDS", 0.0)
+    monkeypatch.setattr("common.nodes.watched_nodes.REFRESH_SECONDS", 0.02)
     store = stage.node("a")
     seen: list[tuple[int, int]] = []
 
@@ -369,9 +370,7 @@ def test_a_node_whose_credentials_are_not_there_is_shown_down_and_comes_with_the
             raise ConfigurationError("its credentials file must be readable")
         return stage.stores[node.id]
 
-    nodes = WatchedNodes(
-        cast(catalogue.Nodes, stage.rows), stage.rows, Settings(probe_interval=INTERVAL), "one", open_node
-    )
+    nodes = WatchedNodes(cast(Nodes, stage.rows), stage.rows, Settings(probe_interval=INTERVAL), "one", open_node)
     stage.started.append(nodes)
     nodes.start()
     assert nodes.all()["a"].health is NodeHealth.DOWN

@@ -8,12 +8,13 @@ from typing import cast
 import pytest
 
 from common.blobstore.base import foreground
-from common.blobstore.health import AHEAD_MAX, EPOCH_MAX, Identity
 from common.blobstore.memory import MemoryStore
-from common.catalogue import base as catalogue
+from common.catalogue.nodes import Nodes
 from common.errors import NodeBusy, NodeError
-from common.nodes import WatchedNodes
-from common.objects import IDENTITY_NAME, Node, NodeHealth
+from common.model.names import IDENTITY_NAME
+from common.model.nodes import Node, NodeHealth
+from common.nodes.health import AHEAD_MAX, EPOCH_MAX, Identity
+from common.nodes.watched_nodes import WatchedNodes
 from common.settings import Settings
 from tests.unit.nodes.stage import ABSURD_EPOCHS, INTERVAL, Stage, becomes, names, wait
 
@@ -68,7 +69,7 @@ def test_an_absurd_epoch_that_is_seen_before_use_costs_its_node_alone(
     stage: Stage, three: WatchedNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     three.stop()  # no more probes: each use looks for itself
-    monkeypatch.setattr("common.blobstore.watch.FRESH_FOR", 0.0)
+    monkeypatch.setattr("common.nodes.watch.FRESH_FOR", 0.0)
     says(stage.stores["a"], "1e400")
     with pytest.raises(NodeBusy):
         three.store("a")
@@ -123,9 +124,7 @@ def test_a_node_that_cannot_be_opened_is_shown_down_and_the_others_are_followed(
             raise UnicodeError("label empty or too long")
         return stage.stores[node.id]
 
-    nodes = WatchedNodes(
-        cast(catalogue.Nodes, stage.rows), stage.rows, Settings(probe_interval=INTERVAL), "one", open_node
-    )
+    nodes = WatchedNodes(cast(Nodes, stage.rows), stage.rows, Settings(probe_interval=INTERVAL), "one", open_node)
     stage.started.append(nodes)
     nodes.start()
     assert nodes.all()["a"].health is NodeHealth.DOWN
@@ -137,8 +136,8 @@ def test_a_node_that_returns_with_many_copies_holds_up_no_other(
     stage: Stage, three: WatchedNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each refresh doubts as many of its copies as its time allows, and goes on from there at the next."""
-    monkeypatch.setattr("common.nodes.DOUBT_SECONDS", 0.0)
-    monkeypatch.setattr("common.nodes.REFRESH_SECONDS", 0.02)
+    monkeypatch.setattr("common.nodes.watched_nodes.DOUBT_SECONDS", 0.0)
+    monkeypatch.setattr("common.nodes.watched_nodes.REFRESH_SECONDS", 0.02)
     kept = dict(stage.stores["a"].blobs)
     stage.stores["a"].wipe()
     wait(lambda: stage.rows.rows["a"].identity == "foreign")

@@ -5,11 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from common.objects import (
-    blob_name,
-    new_id,
-)
-from common.work import Job, JobKind, Scope
+from common.model.jobs import Job, JobKind, Scope
+from common.model.names import blob_name, new_id
 from tests.unit.workers.rig import Rig
 
 OLD, YOUNG = 7200, 60

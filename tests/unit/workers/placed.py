@@ -16,5 +16,5 @@ def holders(rig: Rig, key: str) -> list[int]:
 
 def rows(rig: Rig, key: str) -> dict[int | None, str]:
     """States of the first blob's rows by node, doomed ones too."""
-    (copies,) = rig.catalogue.moves.of(rig.blob_ids(key)[:1])
+    (copies,) = rig.catalogue.relocations.of(rig.blob_ids(key)[:1])
     return {None if row.node_id is None else rig.ids.index(row.node_id): row.state.value for row in copies.rows}

@@ -13,33 +13,21 @@ from pathlib import Path
 from blake3 import blake3
 
 from common.blobstore.base import BlobStore
-from common.blobstore.health import Identity
 from common.blobstore.memory import MemoryStore
 from common.catalogue.migrate import upgrade
 from common.catalogue.sql import open_catalogue
 from common.errors import NodeBusy
-from common.jobs.base import Queue, TaskName
-from common.jobs.memory import MemoryQueue
-from common.nodes import WatchedNodes
-from common.objects import (
-    IDENTITY_NAME,
-    Blob,
-    CopyState,
-    Headers,
-    NewBlob,
-    NewVersion,
-    Node,
-    NodeHealth,
-    NodeMode,
-    NodeSpec,
-    Placed,
-    Preconditions,
-    blob_name,
-    new_id,
-)
+from common.model.copies import CopyState, Placed
+from common.model.names import IDENTITY_NAME, blob_name, new_id
+from common.model.nodes import Node, NodeHealth, NodeMode, NodeSpec
+from common.model.versions import Blob, Headers, NewBlob, NewVersion, Preconditions
+from common.model.work import CopyDetail
+from common.nodes.health import Identity
+from common.nodes.watched_nodes import WatchedNodes
 from common.placement import Candidate
+from common.queue.base import Queue, TaskName
+from common.queue.memory import MemoryQueue
 from common.settings import Settings
-from common.work import CopyDetail
 from workers.wiring import UseCases, assemble
 
 BUCKET = "papers"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from common.actors import Actor, LastEnd
-from common.jobs.base import Queue, TaskName
-from common.objects import NodeHealth, NodeMode, Preconditions
+from common.model.actors import Actor, LastEnd
+from common.model.nodes import NodeHealth, NodeMode
+from common.model.versions import Preconditions
+from common.queue.base import Queue, TaskName
 from tests.unit.workers.rig import Rig
 
 COPIES, SCRUB, RECLAIM, SWEEP = Actor.COPIES, Actor.SCRUB, Actor.RECLAIM, Actor.SWEEP

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from common.actors import Actor
-from common.jobs.base import Queue, TaskName
-from common.jobs.memory import MemoryQueue
+from common.model.actors import Actor
+from common.queue.base import Queue, TaskName
+from common.queue.memory import MemoryQueue
 from tests.unit.workers.rig import Rig
 from workers.beat import Beat
 

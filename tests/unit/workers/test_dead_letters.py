@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.errors import NodeRefused
-from common.jobs.base import TASK_OF
+from common.queue.base import TASK_OF
 from tests.unit.workers.rig import Rig
 
 

@@ -6,8 +6,10 @@ import pytest
 
 from common.blobstore.base import Deadline
 from common.errors import NoSuchObject
-from common.objects import NodeHealth, Preconditions, blob_name
-from common.work import CopyAction
+from common.model.names import blob_name
+from common.model.nodes import NodeHealth
+from common.model.versions import Preconditions
+from common.model.work import CopyAction
 from tests.unit.workers.rig import BUCKET, Rig
 from workers.claims import Claims
 from workers.delete import Delete

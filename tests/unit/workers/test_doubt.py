@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from common.jobs.base import Queue, TaskName
-from common.objects import blob_name
+from common.model.names import blob_name
+from common.queue.base import Queue, TaskName
 from tests.unit.workers.rig import Rig
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from common.errors import QueueUnavailable
-from common.jobs.base import BATCH_BYTES, Queue, TaskName
-from common.moves import Relocation
-from common.objects import NodeHealth, NodeMode, Preconditions
+from common.model.nodes import NodeHealth, NodeMode
+from common.model.relocation import Relocation
+from common.model.versions import Preconditions
+from common.queue.base import BATCH_BYTES, Queue, TaskName
 from tests.unit.workers.placed import holders, put, rows
 from tests.unit.workers.rig import BUCKET, Rig
 
@@ -25,7 +26,7 @@ def test_a_node_is_emptied_while_its_objects_stay_protected(four: Rig) -> None:
     for key, data in contents.items():
         assert rows(four, key) == {1: "stored", 2: "stored", 3: "stored"}
         assert four.on_nodes(four.blob_ids(key)[0]) == [None, data, data, data]
-    assert four.catalogue.moves.examine(four.ids[0], 0)[0] == []
+    assert four.catalogue.relocations.examine(four.ids[0], 0)[0] == []
     assert four.nodes.stores[four.ids[0]].blobs == {}
 
 
@@ -96,13 +97,13 @@ def test_what_changed_while_the_keepers_were_read_is_planned_again(four: Rig, mo
     four.worker.sweep()
     four.work()
     four.clock.now += 31
-    verified = four.catalogue.moves.verified
+    verified = four.catalogue.relocations.verified
 
     def then_one_is_blamed(*args: object) -> None:
         verified(*args)  # type: ignore[arg-type]
         four.suspect(blob_id, 3)
 
-    monkeypatch.setattr(four.catalogue.moves, "verified", then_one_is_blamed)
+    monkeypatch.setattr(four.catalogue.relocations, "verified", then_one_is_blamed)
     assert four.worker.drop_surplus([blob_id]) == 0
     assert rows(four, "a") == {0: "stored", 1: "stored", 2: "stored", 3: "suspect"}
 
@@ -132,8 +133,8 @@ def test_a_drain_that_is_called_off_leaves_no_surplus(four: Rig) -> None:
 
 def test_surplus_whose_round_was_forgotten_with_the_process_is_found_by_the_survey(four: Rig) -> None:
     put(four, "a")
-    (copies,) = four.catalogue.moves.of(four.blob_ids("a"))
-    assert four.catalogue.moves.apply([Relocation(copies, add=[four.ids[3]])])
+    (copies,) = four.catalogue.relocations.of(four.blob_ids("a"))
+    assert four.catalogue.relocations.apply([Relocation(copies, add=[four.ids[3]])])
     four.converge(22)
     assert len(holders(four, "a")) == 3
 

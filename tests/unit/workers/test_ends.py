@@ -7,8 +7,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from common.errors import CatalogueUnavailable
-from common.objects import CopyState
-from common.work import Outcome, OutcomeEffect
+from common.model.copies import CopyState
+from common.model.work import Outcome, OutcomeEffect
 from tests.unit.workers.rig import until
 from workers.ends import OutcomeWriter, observed
 

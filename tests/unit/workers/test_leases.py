@@ -5,7 +5,7 @@ import time
 import pytest
 
 from common.errors import CatalogueUnavailable
-from common.work import CopyAction
+from common.model.work import CopyAction
 from tests.unit.workers.rig import Rig, until
 from workers.claims import Claims, LeaseOver
 from workers.ends import OutcomeWriter

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from common.objects import BlobName, Preconditions, blob_name
-from common.scrubbing import LockedName
+from common.model.names import BlobName, blob_name
+from common.model.scrubbing import LockedName
+from common.model.versions import Preconditions
 from tests.unit.workers import orphans
 from tests.unit.workers.rig import BUCKET, Rig
 

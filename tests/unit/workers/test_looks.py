@@ -11,7 +11,8 @@ from blake3 import blake3
 
 from common.blobstore.base import Deadline
 from common.errors import NodeError, NodeTimeout
-from common.objects import Blob, blob_name
+from common.model.names import blob_name
+from common.model.versions import Blob
 from tests.unit.workers.rig import Rig
 from workers.looks import DAMAGED, GOOD, PIECE_BYTES, UNREACHABLE, CopyCheck, Finding, Unreadable
 from workers.share import NodeSlots

@@ -7,7 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from common.objects import NodeHealth, NodeMode, Placed, Preconditions, blob_name
+from common.model.copies import Placed
+from common.model.names import blob_name
+from common.model.nodes import NodeHealth, NodeMode
+from common.model.versions import Preconditions
 from tests.unit.workers.placed import holders, put, rows
 from tests.unit.workers.rig import BUCKET, Rig
 from workers import moving
@@ -29,7 +32,7 @@ def calls(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return call
 
     for name in ("examine", "uneven"):
-        monkeypatch.setattr(rig.catalogue.moves, name, watched(name, getattr(rig.catalogue.moves, name)))
+        monkeypatch.setattr(rig.catalogue.relocations, name, watched(name, getattr(rig.catalogue.relocations, name)))
     return seen
 
 
@@ -216,7 +219,7 @@ def test_an_emptied_node_disappears_when_it_is_retired(four: Rig) -> None:
 def test_two_processes_that_move_a_copy_both_ways_end_with_full_copies(four: Rig) -> None:
     (data,) = put(four, "a")
     (blob_id,) = four.blob_ids("a")
-    (copies,) = four.catalogue.moves.of([blob_id])
+    (copies,) = four.catalogue.relocations.of([blob_id])
     four.change(0, mode=NodeMode.DRAINING)
     there = plan(copies, scene(four)).move
     four.change(0)
@@ -224,7 +227,7 @@ def test_two_processes_that_move_a_copy_both_ways_end_with_full_copies(four: Rig
     back = plan(copies, scene(four)).move
     assert there
     assert back
-    assert [four.catalogue.moves.apply([there]), four.catalogue.moves.apply([back])] == [{blob_id}, set()]
+    assert [four.catalogue.relocations.apply([there]), four.catalogue.relocations.apply([back])] == [{blob_id}, set()]
     four.converge()
     assert rows(four, "a") == {0: "stored", 2: "stored", 3: "stored"}
     assert four.on_nodes(blob_id) == [data, None, data, data]

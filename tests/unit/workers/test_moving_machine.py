@@ -25,10 +25,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from common.moves import Relocation
-from common.objects import BlobName, NodeHealth, NodeMode, Preconditions, blob_name
+from common.model.jobs import JobKind, Scope
+from common.model.names import BlobName, blob_name
+from common.model.nodes import NodeHealth, NodeMode
+from common.model.relocation import Relocation
+from common.model.versions import Preconditions
 from common.placement import Candidate, order
-from common.work import JobKind, Scope
 from tests.unit.workers.rig import BUCKET, Rig, migrated
 from workers import rebalance
 
@@ -66,8 +68,8 @@ class Topology(RuleBasedStateMachine):
         self.read_at: dict[tuple[str, int], int] = {}
         for number, node_id in enumerate(self.rig.ids):
             self.rig.nodes.stores[node_id].faults.before = partial(self._called, number)
-        self.change_rows = self.rig.catalogue.moves.apply
-        self.rig.catalogue.moves.apply = self._apply  # type: ignore[method-assign]
+        self.change_rows = self.rig.catalogue.relocations.apply
+        self.rig.catalogue.relocations.apply = self._apply  # type: ignore[method-assign]
         for stored in (1, WANTED):
             self.put(stored)
 
@@ -231,7 +233,7 @@ class Topology(RuleBasedStateMachine):
         """The rows as they are now: who makes up for a copy that was given up."""
         if not _held(move):
             return
-        (copies,) = self.rig.catalogue.moves.of([move.copies.blob.id])
+        (copies,) = self.rig.catalogue.relocations.of([move.copies.blob.id])
         counting = {node.id for node in self.rig.catalogue.nodes.all() if node.mode in (ACTIVE, NodeMode.PAUSED)}
         left = [row.node_id for row in copies.rows if row.state.value == "stored" and row.node_id in counting]
         places = [(copies.blob.id, self.rig.ids.index(node_id)) for node_id in left if node_id]
@@ -264,7 +266,7 @@ class Topology(RuleBasedStateMachine):
         wrong = []
         for key, data in self.contents.items():
             (blob_id,) = self.rig.blob_ids(key)
-            (copies,) = self.rig.catalogue.moves.of([blob_id])
+            (copies,) = self.rig.catalogue.relocations.of([blob_id])
             rows = {row.node_id: row.state.value for row in copies.rows}
             there = {
                 node_id
@@ -288,7 +290,7 @@ class Topology(RuleBasedStateMachine):
     def _rot(self, key: str, node: int) -> None:
         """Only where a right copy is left even if all that is surplus goes: what was read may rot a moment later."""
         (blob_id,) = self.rig.blob_ids(key)
-        (copies,) = self.rig.catalogue.moves.of([blob_id])
+        (copies,) = self.rig.catalogue.relocations.of([blob_id])
         surplus = max(0, sum(row.state.value in HELD for row in copies.rows) - WANTED)
         if node in self._copies(key) and len(self._copies(key)) > 1 + surplus:
             self.rig.spoil(blob_id, node, b"x" * 100)
@@ -302,7 +304,7 @@ class Topology(RuleBasedStateMachine):
     def _copies(self, key: str) -> set[int]:
         """Nodes that have the right bytes, and whose row says that they may stay."""
         (blob_id,) = self.rig.blob_ids(key)
-        (copies,) = self.rig.catalogue.moves.of([blob_id])
+        (copies,) = self.rig.catalogue.relocations.of([blob_id])
         held = [self.rig.ids.index(row.node_id) for row in copies.rows if row.node_id and row.state.value in HELD]
         return {number for number in held if self._bytes(number, blob_id) == self.contents[key]}
 

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from common.catalogue.sql import rows
-from common.objects import NodeHealth, NodeMode, Preconditions, new_id
+from common.catalogue.sql.engine import rows
+from common.model.names import new_id
+from common.model.nodes import NodeHealth, NodeMode
+from common.model.versions import Preconditions
 from tests.unit.workers.rig import BUCKET, Rig
 
 # Partial indexes have only the rows that wait, or are doomed, or under way.

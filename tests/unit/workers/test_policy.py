@@ -9,8 +9,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from common.moves import BlobCopies, CopyRow
-from common.objects import Blob, CopyState, Node, NodeHealth, NodeMode, NodeSpec
+from common.model.copies import CopyState
+from common.model.nodes import Node, NodeHealth, NodeMode, NodeSpec
+from common.model.relocation import BlobCopies, CopyRow
+from common.model.versions import Blob
 from common.placement import Candidate, order
 from workers.policy import Plan, Scene, plan
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from common.objects import NodeHealth, NodeMode, Preconditions
+from common.model.jobs import Job, JobKind, JobState, Scope
+from common.model.nodes import NodeHealth, NodeMode
+from common.model.versions import Preconditions
 from common.placement import Candidate, order
-from common.work import Job, JobKind, JobState, Scope
 from tests.unit.workers.rig import BUCKET, Rig
 from workers import rebalance
 
@@ -41,14 +42,14 @@ def run(rig: Rig, scope: Scope | None = None, dry_run: bool = False) -> Job:
 
 def turn(rig: Rig, job: Job) -> None:
     """One worker's turn. Time goes on while copies are made and read."""
-    ticking = rig.catalogue.moves.of
+    ticking = rig.catalogue.relocations.of
 
     def of(*args: Any) -> Any:
         rig.clock.now += 1
         return ticking(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rig.catalogue.moves, "of", of)
+        patch.setattr(rig.catalogue.relocations, "of", of)
         rig.worker.run_job(job.id)
 
 
@@ -59,7 +60,7 @@ def best(rig: Rig, key: str) -> list[int]:
 
 
 def rows(rig: Rig, key: str) -> dict[int, str]:
-    (copies,) = rig.catalogue.moves.of(rig.blob_ids(key)[:1])
+    (copies,) = rig.catalogue.relocations.of(rig.blob_ids(key)[:1])
     return {rig.ids.index(row.node_id): row.state.value for row in copies.rows if row.node_id and row.state != "doomed"}
 
 
@@ -155,7 +156,7 @@ def test_a_cancelled_job_moves_no_more(four: Rig, monkeypatch: pytest.MonkeyPatc
     contents = fill(four)
     monkeypatch.setattr(rebalance, "PAGE_BLOBS", 1)
     job = create(four)
-    apply = four.catalogue.moves.apply
+    apply = four.catalogue.relocations.apply
 
     def then_cancelled(*args: Any) -> Any:
         made = apply(*args)
@@ -163,7 +164,7 @@ def test_a_cancelled_job_moves_no_more(four: Rig, monkeypatch: pytest.MonkeyPatc
             four.catalogue.jobs.cancel(job.id)
         return made
 
-    monkeypatch.setattr(four.catalogue.moves, "apply", then_cancelled)
+    monkeypatch.setattr(four.catalogue.relocations, "apply", then_cancelled)
     wrong = misplaced(four, contents)
     turn(four, job)
     assert four.catalogue.jobs.get(job.id).state is JobState.CANCELLED
@@ -196,7 +197,7 @@ def test_what_no_node_can_take_is_counted(four: Rig, monkeypatch: pytest.MonkeyP
 
 def test_an_object_that_is_deleted_meanwhile_is_no_error(four: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = fill(four, 3)
-    apply = four.catalogue.moves.apply
+    apply = four.catalogue.relocations.apply
 
     def then_deleted(*args: Any) -> Any:
         made = apply(*args)
@@ -205,7 +206,7 @@ def test_an_object_that_is_deleted_meanwhile_is_no_error(four: Rig, monkeypatch:
                 four.catalogue.objects.delete(BUCKET, key, Preconditions())
         return made
 
-    monkeypatch.setattr(four.catalogue.moves, "apply", then_deleted)
+    monkeypatch.setattr(four.catalogue.relocations, "apply", then_deleted)
     job = run(four)
     assert job.state is JobState.DONE
     assert job.report["waiting"] == 0

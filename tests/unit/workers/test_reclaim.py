@@ -6,17 +6,12 @@ import time
 
 import pytest
 
-from common.jobs.base import Queue, TaskName
-from common.objects import (
-    IDENTITY_NAME,
-    CopyState,
-    NodeHealth,
-    Preconditions,
-    blob_name,
-    new_id,
-    quarantine_name,
-)
-from common.work import JobState
+from common.model.copies import CopyState
+from common.model.jobs import JobState
+from common.model.names import IDENTITY_NAME, blob_name, new_id, quarantine_name
+from common.model.nodes import NodeHealth
+from common.model.versions import Preconditions
+from common.queue.base import Queue, TaskName
 from tests.unit.workers.orphans import OLD, YOUNG, age_all, leave, left, run
 from tests.unit.workers.rig import BUCKET, Rig
 from workers.reclaim import brakes

@@ -7,13 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from common.errors import NodeError
-from common.objects import (
-    IDENTITY_NAME,
-    NodeHealth,
-    NodeMode,
-    new_id,
-)
-from common.work import JobKind, JobState, Scope
+from common.model.jobs import JobKind, JobState, Scope
+from common.model.names import IDENTITY_NAME, new_id
+from common.model.nodes import NodeHealth, NodeMode
 from tests.unit.workers.orphans import NODE, leave, left, run
 from tests.unit.workers.rig import BUCKET, Rig
 from workers import reclaim

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from common.errors import CatalogueUnavailable
-from common.jobs.base import Queue
-from common.objects import NodeHealth, blob_name
-from common.work import Job, JobKind, JobState, Scope
+from common.model.jobs import Job, JobKind, JobState, Scope
+from common.model.names import blob_name
+from common.model.nodes import NodeHealth
+from common.queue.base import Queue
 from tests.unit.workers.rig import BUCKET, Rig, blocked, until
 from workers import repair
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from common.errors import CatalogueUnavailable, NodeError, NodeReadOnly
-from common.jobs.base import Queue, TaskName
-from common.objects import NodeHealth, NodeMode, Preconditions, blob_name
+from common.model.names import blob_name
+from common.model.nodes import NodeHealth, NodeMode
+from common.model.versions import Preconditions
+from common.queue.base import Queue, TaskName
 from tests.unit.workers.rig import Rig, blocked, until
 from workers.process import DEFAULT_THREADS
 

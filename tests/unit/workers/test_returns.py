@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client import REGISTRY
 
-from common.objects import NodeHealth
+from common.model.nodes import NodeHealth
 from tests.unit.workers.rig import Rig
 
 UP, DOWN, SUSPECT, FOREIGN = NodeHealth.UP, NodeHealth.DOWN, NodeHealth.SUSPECT, NodeHealth.FOREIGN

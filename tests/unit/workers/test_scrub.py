@@ -6,10 +6,12 @@ from collections.abc import Sequence
 import pytest
 
 from common.errors import CatalogueUnavailable
-from common.jobs.base import Queue, TaskName
-from common.objects import NodeHealth, NodeMode, Preconditions, blob_name, new_id
-from common.scrubbing import Scrub, scrub_lease
-from common.work import CopyAction
+from common.model.names import blob_name, new_id
+from common.model.nodes import NodeHealth, NodeMode
+from common.model.scrubbing import Scrub, scrub_lease
+from common.model.versions import Preconditions
+from common.model.work import CopyAction
+from common.queue.base import Queue, TaskName
 from tests.unit.workers.rig import BUCKET, Rig
 from workers import scrub
 

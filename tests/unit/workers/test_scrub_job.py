@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from common.errors import CatalogueUnavailable
-from common.jobs.base import Queue, TaskName
-from common.objects import NodeHealth, blob_name, new_id
-from common.work import Job, JobKind, JobState, Scope
+from common.model.jobs import Job, JobKind, JobState, Scope
+from common.model.names import blob_name, new_id
+from common.model.nodes import NodeHealth
+from common.queue.base import Queue, TaskName
 from tests.unit.workers.rig import BUCKET, Rig
 from workers import scrub_job
 

@@ -7,12 +7,15 @@ import pytest
 
 import workers.sweep
 from common.blobstore.base import Deadline
-from common.catalogue.healing import DuePlace
+from common.catalogue.copies import DuePlace
 from common.catalogue.uploads import Resumable
 from common.errors import CatalogueUnavailable, NoSuchUpload, QueueUnavailable
-from common.jobs.base import BATCH_BYTES, BATCH_IDS, Queue, TaskName
-from common.objects import MIB, NodeHealth, NodeMode, NodeSpec, blob_name, id_at, new_id
-from common.work import CopyAction, JobKind, Scope, job_lease
+from common.model.jobs import JobKind, Scope, job_lease
+from common.model.names import blob_name, id_at, new_id
+from common.model.nodes import NodeHealth, NodeMode, NodeSpec
+from common.model.sizes import MIB
+from common.model.work import CopyAction
+from common.queue.base import BATCH_BYTES, BATCH_IDS, Queue, TaskName
 from tests.unit.workers.rig import Rig
 from workers.batches import batches
 from workers.sweep import LEASE_NAME

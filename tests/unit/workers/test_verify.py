@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from common.errors import NodeError
-from common.objects import NodeHealth, blob_name
+from common.model.names import blob_name
+from common.model.nodes import NodeHealth
 from tests.unit.workers.rig import Rig
 from workers.verify import EVIDENCE_MAX
 

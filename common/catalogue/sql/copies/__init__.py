@@ -1,0 +1,1 @@
+"""Copy rows in the tables: their work, their outcomes, their places."""

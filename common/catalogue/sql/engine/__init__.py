@@ -1,0 +1,1 @@
+"""One database: its tables, connections, locks, and rows as values."""

@@ -1,0 +1,1 @@
+"""Buckets, versions and uploads in the tables."""
