@@ -4,38 +4,38 @@ from __future__ import annotations
 
 from flask import Flask
 
-import api.buckets
-import api.dead_letters
-import api.errors
-import api.health
-import api.jobs
-import api.nodes
-import api.objects
-import api.pages
-import api.requests
-import api.spanish
-import api.uploads
-from api.routing import RawFlask
+import api.http.error_handlers
+import api.http.hooks
+import api.views.buckets
+import api.views.dead_letters
+import api.views.health
+import api.views.jobs
+import api.views.nodes
+import api.views.objects
+import api.views.pages
+import api.views.spanish
+import api.views.uploads
+from api.http.routing import RawFlask
 from api.services import EXTENSION, Services
 
 BLUEPRINTS = (
-    api.objects.blueprint,
-    api.buckets.blueprint,
-    api.spanish.blueprint,
-    api.uploads.blueprint,
-    api.jobs.blueprint,
-    api.dead_letters.blueprint,
-    api.nodes.blueprint,
-    api.health.blueprint,
-    api.pages.blueprint,
+    api.views.objects.blueprint,
+    api.views.buckets.blueprint,
+    api.views.spanish.blueprint,
+    api.views.uploads.blueprint,
+    api.views.jobs.blueprint,
+    api.views.dead_letters.blueprint,
+    api.views.nodes.blueprint,
+    api.views.health.blueprint,
+    api.views.pages.blueprint,
 )
 
 
 def assemble(services: Services) -> Flask:
     app = RawFlask("boveda")
     app.extensions[EXTENSION] = services
-    api.errors.install(app)
-    api.requests.install(app, services.guard)
+    api.http.error_handlers.install(app)
+    api.http.hooks.install(app, services.guard)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     return app

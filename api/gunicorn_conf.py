@@ -48,8 +48,8 @@ telemetry.share(_metrics)
 
 import api.application  # noqa: E402 - loaded once, before the fork; starts nothing
 import api.wiring  # noqa: E402
-from api.auth import read_secret  # noqa: E402
-from api.worker import Log, Worker  # noqa: E402
+from api.http.auth import read_secret  # noqa: E402
+from api.server.worker import Log, Worker  # noqa: E402
 
 try:
     if settings.auth == "token" and settings.admin_token_file is not None:
@@ -75,7 +75,7 @@ limit_request_line = 8190  # a key of 1,024 bytes, each percent-encoded, fits
 limit_request_field_size = 16 * 1024  # our own limit for stored headers is lower, and answers 422
 limit_request_fields = 5000  # what may be stored, in the shortest headers; the head's bytes are bounded
 forwarded_allow_ips = ""  # nothing here depends on what a proxy says of the client
-http_parser = "python"  # what `api/request_head.py` changes, another parser would pass over
+http_parser = "python"  # what `api/server/request_head.py` changes, another parser would pass over
 sendfile = False  # the sockets never block; what is sent is counted
 control_socket_disable = True
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108 - the heartbeat; a disk may stall

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from flask import current_app
 
-from api.counting import StatusCache
-from api.standing import Dependencies
+from api.status.dependencies import Dependencies
+from api.status.status_cache import StatusCache
 from common.catalogue.base import Catalogue
 from common.crypto.keyring import KeyProvider
 from common.model.nodes import Node
@@ -18,11 +18,11 @@ from common.queue.base import Enqueuer, JobQueue
 from common.settings import Settings
 
 if TYPE_CHECKING:
-    from api.auth import Guard
-    from api.delete_object import DeleteObject
-    from api.fetch_object import FetchObject
-    from api.resumable_uploads import ResumableUploads
-    from api.store_object import StoreObject
+    from api.fetch.fetch_object import FetchObject
+    from api.http.auth import Guard
+    from api.store.delete_object import DeleteObject
+    from api.store.resumable_uploads import ResumableUploads
+    from api.store.store_object import StoreObject
 
 EXTENSION = "boveda"
 

@@ -11,15 +11,15 @@ import socket
 from functools import cache
 from pathlib import Path
 
-from api.auth import Guard
-from api.counting import StatusCache
-from api.delete_object import DeleteObject
-from api.fetch_object import FetchObject
-from api.registered_keys import RegisteredKeys
-from api.resumable_uploads import ResumableUploads
+from api.fetch.fetch_object import FetchObject
+from api.http.auth import Guard
 from api.services import Services
-from api.standing import Dependencies
-from api.store_object import StoreObject
+from api.status.dependencies import Dependencies
+from api.status.status_cache import StatusCache
+from api.store.delete_object import DeleteObject
+from api.store.registered_keys import RegisteredKeys
+from api.store.resumable_uploads import ResumableUploads
+from api.store.store_object import StoreObject
 from common.catalogue.sql import open_catalogue
 from common.crypto.keyring import FileKeyring
 from common.nodes.watched_nodes import WatchedNodes

@@ -2,7 +2,8 @@
 
 Callers ask two questions: *what kind is it* (the class) and *is it worth trying again* (`retryable`). Driver
 exceptions (SQLAlchemy, http.client, redis) stop at their adapter and become one of these. HTTP statuses live in
-`api/errors.py` and nowhere else. Messages are shown to users: no key, credential, path of the server or stack in them.
+`api/http/problems.py` and nowhere else. Messages are shown to users: no key, credential, path of the server or stack in
+them.
 """
 
 from __future__ import annotations

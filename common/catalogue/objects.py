@@ -40,7 +40,7 @@ class Listing:
 
 
 class Objects(Protocol):
-    """Writing and reading versions. See `api/store_object.py` for the sequence and its commit point."""
+    """Writing and reading versions. See `api/store/store_object.py` for the sequence and its commit point."""
 
     def begin(self, version_id: str, bucket_id: str, key: str, wanted: int, active_until: float) -> None:
         """Insert the `uploading` row of a body with more than one blob. NoSuchBucket if it was deleted meanwhile."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from api.connection import AHEAD_BYTES
+from api.server.connection import AHEAD_BYTES
 from tests.faults.bare_upload import BarePut
 from tests.support.cluster import Cluster
 from tests.support.shared import wish

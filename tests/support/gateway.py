@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from api.fetch_object import Fetched, FetchObject
-from api.receiving import Expected
-from api.store_object import Stored, StoreObject
+from api.fetch.fetch_object import Fetched, FetchObject
+from api.store.receiving import Expected
+from api.store.store_object import Stored, StoreObject
 from common.catalogue.migrate import upgrade
 from common.catalogue.sql import open_catalogue
 from common.crypto.keyring import FileKeyring, Keyring, new_kek, write_keyring

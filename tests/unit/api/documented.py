@@ -8,7 +8,7 @@ from flask import Flask, Response, request
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from api.openapi import describe
+from api.http.openapi import describe
 
 NOT_SHOWN = ("/v1/openapi.json", "/docs", "/problems/{slug}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api.auth import SCOPES
+from api.http.auth import SCOPES
 from common.catalogue.access import Token
 from common.errors import ConfigurationError
 from tests.unit.api.conftest import MakeApi

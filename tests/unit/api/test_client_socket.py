@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.client_socket import JOINED_BYTES, ClientSocket, Waits
+from api.server.client_socket import JOINED_BYTES, ClientSocket, Waits
 
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 

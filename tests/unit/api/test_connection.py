@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 from gunicorn.config import Config
 
-from api.client_socket import Waits
-from api.connection import AHEAD_BYTES, Connection, Exchange
+from api.server.client_socket import Waits
+from api.server.connection import AHEAD_BYTES, Connection, Exchange
 
 HEAD = b"PUT / HTTP/1.1\r\nHost: localhost\r\n"
 Pair = tuple[socket.socket, Connection]

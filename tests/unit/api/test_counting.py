@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.counting import SHOWN_SECONDS, StatusCache
+from api.status.status_cache import SHOWN_SECONDS, StatusCache
 from common.catalogue.status import StatusCounts
 from common.errors import CatalogueUnavailable
 from tests.unit.workers.rig import until

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from api.schemas import DeadLetterList
+from api.http.schemas import DeadLetterList
 from common.model.copies import CopyState
 from common.model.names import blob_name
 from common.model.work import CopyAction, Outcome

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from api.openapi import shown_methods
-from api.schemas import (
+from api.http.openapi import shown_methods
+from api.http.schemas import (
     BucketDocument,
     BucketList,
     CopiesDocument,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.doubts import AGAIN_SECONDS, IN_A_SECOND, LATE_TIMES, REMEMBERED, Doubts
+from api.fetch.doubts import AGAIN_SECONDS, IN_A_SECOND, LATE_TIMES, REMEMBERED, Doubts
 from common.queue.base import TaskName
 from tests.unit.api_use_cases.world import Enqueued
 

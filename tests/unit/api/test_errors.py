@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from api.errors import ALL, TABLE, answer_of
+from api.http.problems import ALL, TABLE, answer_of
 from common import errors
 from common.blobstore.base import background
 from common.model.sizes import MIB

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from api.losing_nodes import destinations
+from api.status.node_loss import destinations
 from common.model.copies import CopyState
 from common.model.nodes import Node, NodeHealth, NodeMode, NodeSpec
 from common.model.relocation import BlobCopies, CopyRow

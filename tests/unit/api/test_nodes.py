@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.schemas import LockedNameList, LossDocument, NodeDocument, NodeList
+from api.http.schemas import LockedNameList, LossDocument, NodeDocument, NodeList
 from common.catalogue.sql.copies.locked_names import remember
 from common.model.nodes import NodeMode
 from common.model.times import rfc3339
@@ -202,7 +202,7 @@ def test_a_large_drain_is_estimated_from_a_part(api: ApiWorld, monkeypatch: pyte
     api.client.put("/v1/buckets/casa", json={"copies": 1})
     for number in range(40):
         api.client.put(f"{OBJECTS}/{number}", data=b"1")
-    monkeypatch.setattr("api.losing_nodes.LOOKED_AT_MOST", 4)
+    monkeypatch.setattr("api.status.node_loss.LOOKED_AT_MOST", 4)
     preview = patch(api, {"mode": "draining", "dry_run": True}).preview
     assert preview is not None
     assert preview.estimated
@@ -286,7 +286,7 @@ def test_the_loss_of_nodes_is_told_with_names_and_changes_nothing(
     each = [simulate(api, name) for name in ("n0", "n1", "n2")]
     assert sum(loss.unavailable for loss in each) == 3, "each has one copy so far"
     assert [loss.unavailable + loss.at_one_copy for loss in each] == [3, 3, 3]
-    monkeypatch.setattr("api.losing_nodes.NAMED_MOST", 2)
+    monkeypatch.setattr("api.status.node_loss.NAMED_MOST", 2)
     assert len(simulate(api, "n0", "n1", "n2").objects) == 2
     assert {mode(api, name) for name in ("n0", "n1", "n2")} == {(NodeMode.ACTIVE, None)}
 

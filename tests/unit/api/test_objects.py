@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from api.schemas import CopiesDocument, ObjectDocument, ObjectList
+from api.http.schemas import CopiesDocument, ObjectDocument, ObjectList
 from tests.unit.api.world import ApiWorld, problem
 
 BASE = "/v1/buckets/casa/objects/"

@@ -9,16 +9,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from api import pacing
-from api.client_socket import ClientSocket, Waits
-from api.pacing import PacedUnreader
+from api.server import unreader
+from api.server.client_socket import ClientSocket, Waits
+from api.server.unreader import PacedUnreader
 
 Pair = tuple[socket.socket, PacedUnreader]
 
 
 @pytest.fixture
 def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
-    monkeypatch.setattr(pacing, "RATE_SECONDS", 0.3)
+    monkeypatch.setattr(unreader, "RATE_SECONDS", 0.3)
     client, server = socket.socketpair()
     sock = ClientSocket(server, Waits())
     yield client, PacedUnreader(sock, idle=0.2)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from api.ranges import RANGES_MAX, ByteRanges, parse
+from api.http.ranges import RANGES_MAX, ByteRanges, parse
 from common.blobstore.memory import MemoryStore
 from common.crypto.envelope import CHUNK
 from common.errors import RangeNotSatisfiable

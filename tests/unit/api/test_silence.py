@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from api.schemas import Status
-from api.silence import SCRUB_SECONDS, SILENT_SECONDS, silent
-from api.standing import DependencyState
+from api.http.schemas import Status
+from api.status.dependencies import DependencyState
+from api.status.silence import SCRUB_SECONDS, SILENT_SECONDS, silent
 from common.model.actors import Actor, LastEnd
 from common.model.times import rfc3339
 from common.settings import Settings

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from api.multipart import FORM_OVERHEAD_BYTES
-from api.schemas import Carga, Eliminado
+from api.http.multipart import FORM_OVERHEAD_BYTES
+from api.http.schemas import Carga, Eliminado
 from tests.unit.api.conftest import MakeApi
 from tests.unit.api.world import ApiWorld
 

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 
-from api.alerts import alerts
-from api.standing import Dependencies, DependencyState
+from api.status.alerts import alerts
+from api.status.dependencies import Dependencies, DependencyState
 from common.catalogue.status import StatusCounts
 from common.errors import QueueUnavailable
 from common.model.nodes import Node, NodeHealth, NodeMode, NodeSpec

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from gunicorn.config import Config
 
-from api import client_socket, connection, lobby, pacing, worker
-from api.worker import Log, Worker
+from api.server import client_socket, connection, lobby, unreader, worker
+from api.server.worker import Log, Worker
 from tests.support.waiting import wait_until
 
 THREADS = 4
@@ -101,7 +101,7 @@ def listening() -> socket.socket:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Server]:
     monkeypatch.setattr(connection, "HEAD_SECONDS", 1.0)
-    monkeypatch.setattr(pacing, "RATE_SECONDS", 1.0)
+    monkeypatch.setattr(unreader, "RATE_SECONDS", 1.0)
     monkeypatch.setattr(client_socket, "SEND_SECONDS", 1.0)
     monkeypatch.setattr(lobby, "TURN_SECONDS", 1.5)
     server = Server(getattr(request, "param", 1000))
@@ -307,7 +307,7 @@ def test_trailers_may_have_underscores_and_no_more_bytes_than_a_head(server: Ser
     assert server.ask(chunked + b"X-Meta-a_b: 1\r\n\r\n").startswith(b"HTTP/1.1 200")
     with server.connect() as sock:
         sock.settimeout(5)
-        sock.sendall(chunked + b"X-A: " + bytes([97]) * pacing.HEAD_BYTES_MAX)
+        sock.sendall(chunked + b"X-A: " + bytes([97]) * unreader.HEAD_BYTES_MAX)
         assert sock.recv(100).startswith(b"HTTP/1.1 431")
 
 

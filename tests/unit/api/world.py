@@ -13,15 +13,15 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api import create_app
-from api.auth import Guard
-from api.counting import StatusCache
-from api.delete_object import DeleteObject
-from api.fetch_object import FetchObject
-from api.registered_keys import RegisteredKeys
-from api.resumable_uploads import ResumableUploads
+from api.fetch.fetch_object import FetchObject
+from api.http.auth import Guard
 from api.services import Services
-from api.standing import Dependencies
-from api.store_object import StoreObject
+from api.status.dependencies import Dependencies
+from api.status.status_cache import StatusCache
+from api.store.delete_object import DeleteObject
+from api.store.registered_keys import RegisteredKeys
+from api.store.resumable_uploads import ResumableUploads
+from api.store.store_object import StoreObject
 from common.blobstore.base import background
 from common.blobstore.memory import MemoryStore
 from common.catalogue.migrate import upgrade

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.blob_index import PAGE, BlobIndex
-from api.source import Superseded
+from api.fetch.blob_index import PAGE, BlobIndex
+from api.fetch.version_source import Superseded
 from common.catalogue.base import Catalogue
 from common.catalogue.objects import Found
 from common.model.versions import Blob, StoredBlob

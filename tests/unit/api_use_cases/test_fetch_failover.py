@@ -8,7 +8,7 @@ from time import monotonic
 
 import pytest
 
-import api.copy_read
+import api.fetch.copy_read
 from common.blobstore.base import Deadline
 from common.blobstore.memory import MemoryReader, MemoryStore
 from common.crypto.envelope import OVERHEAD_HEADER
@@ -346,7 +346,7 @@ def test_a_client_that_stalls_loses_the_connection_and_still_gets_everything(
     wide: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = Asked(wide)
-    monkeypatch.setattr(api.copy_read, "STALL_SECONDS", 0.0)
+    monkeypatch.setattr(api.fetch.copy_read, "STALL_SECONDS", 0.0)
     assert wide.get((0, BLOB)) == content(6 * MIB + 9)[:BLOB]
     assert [offset for _, offset in asked.ranges] == [0, *map(chunk_at, range(1, 5))]
 

@@ -9,8 +9,8 @@ from time import monotonic
 
 import pytest
 
-import api.buffers
-from api.buffers import BufferPool
+import api.store.buffers
+from api.store.buffers import BufferPool
 from common.blobstore.base import Bytes, Deadline
 from common.blobstore.s3_store import S3Store
 from common.crypto.envelope import cipher_length
@@ -131,7 +131,7 @@ def test_small_bodies_take_none_of_the_pool(world: World) -> None:
 
 
 def test_a_large_body_without_a_buffer_is_unavailable(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api.buffers.BufferPool.take, "__defaults__", (0.05,))
+    monkeypatch.setattr(api.store.buffers.BufferPool.take, "__defaults__", (0.05,))
     buffers = [world.store.buffers.take() for _ in range(world.settings.api_threads)]
     with pytest.raises(Unavailable):
         world.put(content(3 * MIB))

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.placing import place, wanted_nodes
-from api.sealing import Sealed
-from api.spare import SpareThreads
+from api.spare_threads import SpareThreads
+from api.store.placing import place, wanted_nodes
+from api.store.sealing import Sealed
 from common.errors import NotEnoughNodes
 from common.model.versions import Blob
 from tests.unit.api_use_cases.world import SeenNodes

@@ -7,8 +7,8 @@ from time import time
 
 import pytest
 
-from api.tus import Checksum
-from api.upload_turn import LEASE_SECONDS
+from api.http.tus import Checksum
+from api.store.upload_turn import LEASE_SECONDS
 from common.catalogue.uploads import Holder, Resumable
 from common.errors import (
     BodyCut,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from api.store_object import Expected
+from api.store.store_object import Expected
 from common.blobstore.memory import MemoryStore
 from common.errors import (
     BodyCut,

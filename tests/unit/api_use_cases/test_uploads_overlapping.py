@@ -11,9 +11,9 @@ from time import time
 
 import pytest
 
-from api.placing import nodes_for
-from api.tus import Checksum
-from api.upload_turn import LEASE_SECONDS
+from api.http.tus import Checksum
+from api.store.placing import nodes_for
+from api.store.upload_turn import LEASE_SECONDS
 from common.catalogue.uploads import Holder, Resumable
 from common.errors import BodyCut, BodyTimeout, BovedaError, Conflict, NodeError, NotEnoughNodes, UploadGone
 from common.model.versions import Headers

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from time import time
 
-from api.buffers import BufferPool
-from api.delete_object import DeleteObject
-from api.fetch_object import Fetched, FetchObject
-from api.receiving import Body, Expected
-from api.resumable_uploads import ResumableUploads
-from api.store_object import Stored, StoreObject
+from api.fetch.fetch_object import Fetched, FetchObject
+from api.store.buffers import BufferPool
+from api.store.delete_object import DeleteObject
+from api.store.receiving import Body, Expected
+from api.store.resumable_uploads import ResumableUploads
+from api.store.store_object import Stored, StoreObject
 from common.blobstore.memory import MemoryStore
 from common.catalogue.base import Catalogue
 from common.catalogue.sql import SqlCatalogue

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretBytes
 
-from api.sealing import Sealing
-from api.source import VersionSource
+from api.fetch.version_source import VersionSource
+from api.store.sealing import Sealing
 from common.crypto import keyring as ring
 from common.crypto import sealedfile
 from common.crypto.envelope import SUITE, BlobOpener, BlobSealer, cipher_length

@@ -1,0 +1,1 @@
+"""A version becomes verified bytes. Nothing of HTTP serving is known here."""

@@ -1,0 +1,1 @@
+"""What an operator sees: counts, dependencies, alerts, the processes, what a node's loss would mean."""

@@ -1,0 +1,1 @@
+"""The addresses of the API: each parses, calls a use case, and shapes the answer."""
