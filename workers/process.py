@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from common import telemetry
 from common.settings import load
+from workers.use_cases import DEFAULT_THREADS
 
 if TYPE_CHECKING:
-    from workers.wiring import UseCases
-
-DEFAULT_THREADS: Final = 8
+    from workers.use_cases import UseCases
 
 
 class Process:

@@ -18,7 +18,7 @@ from common.queue.base import TaskName
 from workers.process import Process
 
 if TYPE_CHECKING:
-    from workers.wiring import UseCases
+    from workers.use_cases import UseCases
 
 LOG = structlog.get_logger(__name__)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Event
 
 from common.catalogue.base import Catalogue
@@ -19,47 +19,30 @@ from common.queue.base import JobQueue
 from common.queue.buffered import BufferedEnqueuer
 from common.queue.celery import CeleryQueue
 from common.settings import Settings
-from workers.claims import Claims
-from workers.copy_writer import CopyWriter
-from workers.delete import Delete
-from workers.doubt import Doubt
-from workers.ends import OutcomeWriter, observed
-from workers.jobs import RunJob, RunsJob
+from workers.audit.doubt import Doubt
+from workers.audit.listing import NodeListing
+from workers.audit.reclaim import ReclaimNode
+from workers.audit.scrub import ScrubNode
+from workers.copies.check import CopyCheck
+from workers.copies.claims import Claims
+from workers.copies.copy_writer import CopyWriter
+from workers.copies.delete import Delete
+from workers.copies.drop_surplus import DropSurplus
+from workers.copies.outcomes import OutcomeWriter, observed
+from workers.copies.replicate import Replicate
+from workers.copies.slots import WorkerSlots
+from workers.copies.sources import Sources
+from workers.copies.verify import Verify
+from workers.jobs.rebalance import Rebalance
+from workers.jobs.reclaim_job import Reclaim
+from workers.jobs.repair import Repair
+from workers.jobs.run_job import RunJob, RunsJob
+from workers.jobs.scrub_job import ScrubJob
 from workers.leases import HeldLeases
-from workers.looks import CopyCheck
-from workers.names import NodeListing
-from workers.process import DEFAULT_THREADS
-from workers.rebalance import Rebalance
-from workers.reclaim import ReclaimNode
-from workers.reclaim_job import Reclaim
-from workers.repair import Repair
-from workers.replicate import Replicate
-from workers.scrub import ScrubNode
-from workers.scrub_job import ScrubJob
-from workers.settle import DropSurplus
-from workers.share import WorkerSlots
-from workers.sources import Sources
-from workers.sweep import Sweep
-from workers.verify import Verify
+from workers.sweep.sweep import Sweep
+from workers.use_cases import DEFAULT_THREADS, UseCases
 
 PUT_THREADS = 32
-
-
-@dataclass(frozen=True)
-class UseCases:
-    """The use cases of a worker process. `leave` makes long jobs stop at their next checkpoint."""
-
-    replicate: Callable[[Sequence[str]], int]
-    verify: Callable[[Sequence[str]], int]
-    doubt: Callable[[Sequence[str]], None]
-    delete: Callable[[Sequence[str]], int]
-    drop_surplus: Callable[[Sequence[str]], int]
-    run_job: Callable[[str], None]
-    scrub: Callable[[str], None]
-    reclaim: Callable[[str], None]
-    sweep: Sweep
-    leave: Callable[[], None]
-    stop: Callable[[], None]
 
 
 def owner_name() -> str:

@@ -13,7 +13,7 @@ from common.model.scrubbing import LockedName, NameStanding
 
 
 class Orphans(Protocol):
-    """Names on a node that no row wants there. See `workers/reclaim.py` for the sequence."""
+    """Names on a node that no row wants there. See `workers/audit/reclaim.py` for the sequence."""
 
     def sort(self, node_id: str, names: Sequence[BlobName]) -> Mapping[BlobName, NameStanding]:
         """What each of up to 1,000 names on that node is."""

@@ -13,7 +13,7 @@ from common.model.scrubbing import Reclaimed, ScopePage, Scrub, StoredCopy
 
 
 class Scrubs(Protocol):
-    """How far each node was read, and what there is to read. See `workers/scrub.py`."""
+    """How far each node was read, and what there is to read. See `workers/audit/scrub.py`."""
 
     def all(self) -> Mapping[str, Scrub]:
         """By node id: pass times, bytes read, what was found, and what reclaim came to. Nodes never scrubbed lack."""

@@ -34,7 +34,7 @@ class Reclaimed:
 
 @dataclass(frozen=True, slots=True)
 class Scrub:
-    """A node's scrub. `cursor` is where the next run goes on, a JSON value that `workers.passes` alone reads.
+    """A node's scrub. `cursor` is where the next run goes on, a JSON value that `workers.audit.passes` alone reads.
 
     blobs, bytes, found: of the pass that runs, or of the last one when none does; `total` the bytes it has to read in
     all, 0 while that is not known. `found` counts copies `missing` and `damaged`, and names that are `orphans`.

@@ -6,7 +6,7 @@
    with very many copies takes longer than a request should: Unavailable then; the next call goes on from there.
 3. The identity is written with the next epoch.
 4. **Commit point**: the row is `known` again, and its scrub starts anew with a listing: a worker compares that with the
-   suspect rows, and those whose blob is not there become `missing` at once (see `workers/scrub.py`).
+   suspect rows, and those whose blob is not there become `missing` at once (see `workers/audit/scrub.py`).
 
 Broken off before 4 the node is foreign as before: nothing there was trusted meanwhile, and it can be accepted again.
 """

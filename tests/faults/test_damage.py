@@ -15,7 +15,7 @@ from tests.support.cluster import Cluster
 from tests.support.nodes import DirectNode
 from tests.support.shared import wish
 from tests.support.waiting import wait_until
-from workers.verify import EVIDENCE_MAX
+from workers.copies.verify import EVIDENCE_MAX
 
 CLUSTER = wish(BOVEDA_SCRUB_PERIOD="2")
 NAMES = ("node1", "node2", "node3")

@@ -26,7 +26,7 @@ from common.queue.memory import MemoryQueue
 from common.settings import Settings
 from tests.contract.catalogue.race import race
 from tests.contract.catalogue.stage import Stage, node_spec
-from workers.sweep import Sweep
+from workers.sweep.sweep import Sweep
 
 PAUSE = "SELECT node_totals.node_id"  # of a fold: everything is folded and nothing committed
 LENGTH = 93  # of the ciphertext of a stage's blob

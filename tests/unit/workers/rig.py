@@ -28,7 +28,8 @@ from common.placement import Candidate
 from common.queue.base import Queue, TaskName
 from common.queue.memory import MemoryQueue
 from common.settings import Settings
-from workers.wiring import UseCases, assemble
+from workers.use_cases import UseCases
+from workers.wiring import assemble
 
 BUCKET = "papers"
 KEK = "kek-1"

@@ -11,11 +11,11 @@ from common.model.nodes import NodeHealth
 from common.model.versions import Preconditions
 from common.model.work import CopyAction
 from tests.unit.workers.rig import BUCKET, Rig
-from workers.claims import Claims
-from workers.delete import Delete
-from workers.ends import OutcomeWriter
+from workers.copies.claims import Claims
+from workers.copies.delete import Delete
+from workers.copies.outcomes import OutcomeWriter
+from workers.copies.slots import NodeSlots
 from workers.leases import HeldLeases
-from workers.share import NodeSlots
 
 
 def doomed(rig: Rig, stored: int = 3, blobs: int = 1) -> list[str]:

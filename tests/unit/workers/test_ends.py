@@ -10,7 +10,7 @@ from common.errors import CatalogueUnavailable
 from common.model.copies import CopyState
 from common.model.work import Outcome, OutcomeEffect
 from tests.unit.workers.rig import until
-from workers.ends import OutcomeWriter, observed
+from workers.copies.outcomes import OutcomeWriter, observed
 
 
 class Written:

@@ -7,8 +7,8 @@ import pytest
 from common.errors import CatalogueUnavailable
 from common.model.work import CopyAction
 from tests.unit.workers.rig import Rig, until
-from workers.claims import Claims, LeaseOver
-from workers.ends import OutcomeWriter
+from workers.copies.claims import Claims, LeaseOver
+from workers.copies.outcomes import OutcomeWriter
 from workers.leases import HeldLeases
 
 

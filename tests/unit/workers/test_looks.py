@@ -14,8 +14,8 @@ from common.errors import NodeError, NodeTimeout
 from common.model.names import blob_name
 from common.model.versions import Blob
 from tests.unit.workers.rig import Rig
-from workers.looks import DAMAGED, GOOD, PIECE_BYTES, UNREACHABLE, CopyCheck, Finding, Unreadable
-from workers.share import NodeSlots
+from workers.copies.check import DAMAGED, GOOD, PIECE_BYTES, UNREACHABLE, CopyCheck, Finding, Unreadable
+from workers.copies.slots import NodeSlots
 
 SIZE = 16 << 20
 Read = Callable[[CopyCheck, str, Blob, str | None, Deadline], bytearray | None]

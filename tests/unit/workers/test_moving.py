@@ -13,8 +13,8 @@ from common.model.nodes import NodeHealth, NodeMode
 from common.model.versions import Preconditions
 from tests.unit.workers.placed import holders, put, rows
 from tests.unit.workers.rig import BUCKET, Rig
-from workers import moving
-from workers.policy import Scene, plan
+from workers.copies.policy import Scene, plan
+from workers.sweep import relocating
 
 UP, DOWN, FOREIGN = NodeHealth.UP, NodeHealth.DOWN, NodeHealth.FOREIGN
 LONG = 901.0
@@ -168,7 +168,7 @@ def test_a_node_that_stays_away_is_looked_through_again_only_after_a_pause(
 def test_a_page_at_a_time_is_done_in_a_pass_and_all_pages_in_the_end(
     four: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(moving, "PAGE_BLOBS", 3)
+    monkeypatch.setattr(relocating, "PAGE_BLOBS", 3)
     for number in range(8):
         put(four, f"key{number}")
     four.change(2, DOWN)

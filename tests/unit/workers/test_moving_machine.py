@@ -32,7 +32,7 @@ from common.model.relocation import Relocation
 from common.model.versions import Preconditions
 from common.placement import Candidate, order
 from tests.unit.workers.rig import BUCKET, Rig, migrated
-from workers import rebalance
+from workers.jobs import rebalance
 
 NODES, WANTED = 6, 3
 HELD = ("stored", "suspect")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers import pace
+from workers.audit import pace
 
 MIB = 1024 * 1024
 TIB = MIB * MIB

@@ -14,7 +14,7 @@ from common.model.nodes import Node, NodeHealth, NodeMode, NodeSpec
 from common.model.relocation import BlobCopies, CopyRow
 from common.model.versions import Blob
 from common.placement import Candidate, order
-from workers.policy import Plan, Scene, plan
+from workers.copies.policy import Plan, Scene, plan
 
 NOW = 10_000.0
 BLOB = Blob("b" * 32, 0, 0, 5, 93, b"d" * 32, b"s" * 24)

@@ -13,7 +13,7 @@ from common.model.nodes import NodeHealth, NodeMode
 from common.model.versions import Preconditions
 from common.placement import Candidate, order
 from tests.unit.workers.rig import BUCKET, Rig
-from workers import rebalance
+from workers.jobs import rebalance
 
 DOWN = NodeHealth.DOWN
 

@@ -14,7 +14,7 @@ from common.model.versions import Preconditions
 from common.queue.base import Queue, TaskName
 from tests.unit.workers.orphans import OLD, YOUNG, age_all, leave, left, run
 from tests.unit.workers.rig import BUCKET, Rig
-from workers.reclaim import brakes
+from workers.audit.reclaim import brakes
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from common.model.names import IDENTITY_NAME, new_id
 from common.model.nodes import NodeHealth, NodeMode
 from tests.unit.workers.orphans import NODE, leave, left, run
 from tests.unit.workers.rig import BUCKET, Rig
-from workers import reclaim
+from workers.audit import reclaim
 
 
 def stop_by_identity(rig: Rig, node: str) -> None:

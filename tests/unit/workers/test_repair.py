@@ -11,7 +11,7 @@ from common.model.names import blob_name
 from common.model.nodes import NodeHealth
 from common.queue.base import Queue
 from tests.unit.workers.rig import BUCKET, Rig, blocked, until
-from workers import repair
+from workers.jobs import repair
 
 
 def run(rig: Rig, scope: Scope | None = None, dry_run: bool = False) -> Job:

@@ -11,7 +11,7 @@ from common.model.nodes import NodeHealth, NodeMode
 from common.model.versions import Preconditions
 from common.queue.base import Queue, TaskName
 from tests.unit.workers.rig import Rig, blocked, until
-from workers.process import DEFAULT_THREADS
+from workers.use_cases import DEFAULT_THREADS
 
 UP, DOWN = NodeHealth.UP, NodeHealth.DOWN
 

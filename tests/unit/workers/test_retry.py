@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.retry import after_failure, after_lapse, delay
+from workers.copies.retry import after_failure, after_lapse, delay
 
 
 @pytest.mark.parametrize(

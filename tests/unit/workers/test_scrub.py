@@ -13,7 +13,7 @@ from common.model.versions import Preconditions
 from common.model.work import CopyAction
 from common.queue.base import Queue, TaskName
 from tests.unit.workers.rig import BUCKET, Rig
-from workers import scrub
+from workers.audit import scrub
 
 NODE = 1
 

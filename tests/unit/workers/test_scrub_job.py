@@ -11,7 +11,7 @@ from common.model.names import blob_name, new_id
 from common.model.nodes import NodeHealth
 from common.queue.base import Queue, TaskName
 from tests.unit.workers.rig import BUCKET, Rig
-from workers import scrub_job
+from workers.jobs import scrub_job
 
 
 def run(rig: Rig, scope: Scope | None = None, dry_run: bool = False) -> Job:

@@ -7,7 +7,7 @@ import pytest
 
 from common.errors import NodeBusy
 from tests.unit.workers.rig import until
-from workers.share import NodeSlots, WorkerSlots
+from workers.copies.slots import NodeSlots, WorkerSlots
 
 
 @pytest.mark.parametrize(("threads", "slots", "puts"), [(1, 1, 1), (3, 1, 1), (4, 1, 2), (8, 2, 4), (24, 8, 12)])

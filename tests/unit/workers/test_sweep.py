@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-import workers.sweep
+import workers.sweep.sweep
 from common.blobstore.base import Deadline
 from common.catalogue.copies import DuePlace
 from common.catalogue.uploads import Resumable
@@ -17,8 +17,8 @@ from common.model.sizes import MIB
 from common.model.work import CopyAction
 from common.queue.base import BATCH_BYTES, BATCH_IDS, Queue, TaskName
 from tests.unit.workers.rig import Rig
-from workers.batches import batches
-from workers.sweep import LEASE_NAME
+from workers.sweep.batches import batches
+from workers.sweep.sweep import LEASE_NAME
 
 UP, SUSPECT, DOWN, FOREIGN = NodeHealth.UP, NodeHealth.SUSPECT, NodeHealth.DOWN, NodeHealth.FOREIGN
 TASK = CopyAction.REPLICATE
@@ -177,8 +177,8 @@ def test_a_row_whose_sources_are_all_down_is_parked(rig: Rig) -> None:
 
 
 def test_parked_rows_do_not_hide_those_behind_them(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers.sweep, "ROWS_A_PAGE", 2)
-    monkeypatch.setattr(workers.sweep, "PAGES_A_PASS", 2)
+    monkeypatch.setattr(workers.sweep.sweep, "ROWS_A_PAGE", 2)
+    monkeypatch.setattr(workers.sweep.sweep, "PAGES_A_PASS", 2)
     down, source, target = rig.ids
     for number in range(5):
         rig.put(f"parked{number}", stored=1, nodes=[down, target])

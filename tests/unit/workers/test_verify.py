@@ -9,7 +9,7 @@ from common.errors import NodeError
 from common.model.names import blob_name
 from common.model.nodes import NodeHealth
 from tests.unit.workers.rig import Rig
-from workers.verify import EVIDENCE_MAX
+from workers.copies.verify import EVIDENCE_MAX
 
 GOOD = 100
 

@@ -12,8 +12,8 @@ from common.model.versions import Blob
 from common.model.work import Claim
 from common.nodes.watched_nodes import WatchedNodes
 from common.queue.base import Enqueuer, TaskName
-from workers.claims import Claims
-from workers.looks import CopyCheck, WrongBytes
+from workers.copies.check import CopyCheck, WrongBytes
+from workers.copies.claims import Claims
 
 _TIERS = (CopyState.STORED, CopyState.SUSPECT, CopyState.MISSING)
 

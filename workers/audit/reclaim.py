@@ -36,8 +36,8 @@ from common.model.names import QUARANTINE, BlobName, quarantined_at
 from common.model.nodes import Node, NodeMode
 from common.model.scrubbing import NameStanding, Reclaimed
 from common.nodes.watched_nodes import WatchedNodes
+from workers.audit.listing import LIST_SECONDS, IdentityMismatch, NodeListing
 from workers.leases import HeldLeases
-from workers.names import LIST_SECONDS, IdentityMismatch, NodeListing
 
 LOG = structlog.get_logger(__name__)
 RECLAIMED = Counter("boveda_reclaimed", "Names removed from nodes because nothing refers to them", ["node", "what"])

@@ -23,10 +23,10 @@ from common.model.copies import CopyState
 from common.model.work import Claim, CopyAction, Locked, Outcome
 from common.nodes.watched_nodes import WatchedNodes
 from common.settings import Settings
-from workers.ends import OutcomeWriter
+from workers.copies.outcomes import OutcomeWriter
+from workers.copies.retry import LIMITS, LOCKED, MISSING, NO_GOOD_COPY, NODE, WRONG, after_failure, delay
+from workers.copies.targets import taking
 from workers.leases import HeldLeases
-from workers.retry import LIMITS, LOCKED, MISSING, NO_GOOD_COPY, NODE, WRONG, after_failure, delay
-from workers.targets import taking
 
 LOG = structlog.get_logger(__name__)
 OUTCOMES = Counter("boveda_copies_ended_total", "Ends of work on claimed copies", ["result"])

@@ -27,10 +27,10 @@ from common.model.scrubbing import NameStanding, Scrub, StoredCopy, scrub_lease
 from common.nodes.watched_nodes import WatchedNodes
 from common.queue.base import Enqueuer, TaskName
 from common.settings import Settings
+from workers.audit.listing import IdentityMismatch, NodeListing
+from workers.audit.passes import Pass, Phase
+from workers.copies.check import BAD, GOOD, UNREACHABLE, CopyCheck
 from workers.leases import HeldLeases
-from workers.looks import BAD, GOOD, UNREACHABLE, CopyCheck
-from workers.names import IdentityMismatch, NodeListing
-from workers.passes import Pass, Phase
 
 LOG = structlog.get_logger(__name__)
 READ = Counter("boveda_scrub_bytes", "Bytes read and found right by the scrub", ["node"])

@@ -23,7 +23,7 @@ from common.errors import BlobStoreError, NodeError, NodeReadOnly
 from common.model.names import blob_name, new_alias
 from common.model.work import Claim, Locked
 from common.nodes.watched_nodes import WatchedNodes
-from workers.claims import Claims
+from workers.copies.claims import Claims
 
 LOG = structlog.get_logger(__name__)
 

@@ -25,7 +25,7 @@ from common.model.names import blob_name
 from common.model.sizes import MIB
 from common.model.versions import Blob
 from common.nodes.watched_nodes import WatchedNodes
-from workers.share import NodeSlots
+from workers.copies.slots import NodeSlots
 
 PIECE_BYTES: Final = 256 * 1024
 PATIENT_SECONDS: Final = 20.0  # SeaweedFS 4.48 tries for 13.2 s at a chunk that does not have its checksum

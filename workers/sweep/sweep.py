@@ -34,14 +34,14 @@ from common.model.nodes import NodeMode
 from common.model.work import CopyAction, Outcome
 from common.queue.base import QUEUE_LIMIT, QUEUE_OF, TASK_OF, JobQueue, TaskName
 from common.settings import Settings
-from workers.assigning import Assigning
-from workers.awaiting import Awaiting
-from workers.batches import batches
-from workers.moving import Relocating
-from workers.retry import LAPSED, after_lapse
-from workers.returns import RecoveryTimes
-from workers.rounds import TOMBSTONES, Schedule
-from workers.targets import taking
+from workers.copies.retry import LAPSED, after_lapse
+from workers.copies.targets import taking
+from workers.sweep.assigning import Assigning
+from workers.sweep.awaiting import Awaiting
+from workers.sweep.batches import batches
+from workers.sweep.recovery_time import RecoveryTimes
+from workers.sweep.relocating import Relocating
+from workers.sweep.schedule import TOMBSTONES, Schedule
 
 PASS_SECONDS: Final = 10.0
 LEASE_SECONDS: Final = 20.0

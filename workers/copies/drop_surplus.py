@@ -19,9 +19,9 @@ from common.errors import BlobMissing, BlobStoreError
 from common.model.relocation import BlobCopies, CopyRow
 from common.model.versions import Blob
 from common.settings import Settings
-from workers.looks import CopyCheck, WrongBytes
-from workers.policy import Scene, plan
-from workers.sources import Sources
+from workers.copies.check import CopyCheck, WrongBytes
+from workers.copies.policy import Scene, plan
+from workers.copies.sources import Sources
 
 BLOBS_AT_A_TIME: Final = 64
 

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from common.model.scrubbing import Scrub
-from workers import pace
+from workers.audit import pace
 
 MISSING, DAMAGED, ORPHANS = "missing", "damaged", "orphans"
 

@@ -20,11 +20,11 @@ import structlog
 
 from common.errors import BlobStoreError, CopiesUnreachable, NodeBusy, ObjectDamaged
 from common.model.work import Claim, CopyAction
-from workers.claims import BUSY_SECONDS, Claims, LeaseOver, by_blob
-from workers.copy_writer import CopyWriter
-from workers.looks import GOOD, CopyCheck
-from workers.share import EVERY_NODE, NodeSlots, WorkerSlots
-from workers.sources import Sources
+from workers.copies.check import GOOD, CopyCheck
+from workers.copies.claims import BUSY_SECONDS, Claims, LeaseOver, by_blob
+from workers.copies.copy_writer import CopyWriter
+from workers.copies.slots import EVERY_NODE, NodeSlots, WorkerSlots
+from workers.copies.sources import Sources
 
 LOG = structlog.get_logger(__name__)
 PATIENCE_SECONDS: Final = 1.0

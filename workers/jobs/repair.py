@@ -21,10 +21,10 @@ from common.model.jobs import Job
 from common.model.versions import Blob, StoredBlob
 from common.model.work import CopyAction
 from common.nodes.watched_nodes import WatchedNodes
-from workers.jobs import JobTurn
-from workers.looks import BAD, FINDINGS, GOOD, UNREACHABLE, CopyCheck
-from workers.scope import Range, position
-from workers.targets import takes
+from workers.copies.check import BAD, FINDINGS, GOOD, UNREACHABLE, CopyCheck
+from workers.copies.targets import takes
+from workers.jobs.run_job import JobTurn
+from workers.jobs.scope import Range, position
 
 PAGE_BLOBS: Final = 50
 CONVERGE_SECONDS: Final = 30.0

@@ -9,9 +9,9 @@ from common.model.actors import Actor
 from common.model.nodes import Node
 from common.model.work import CopyAction
 from common.settings import Settings
-from workers.reclaim import reclaimed_from
-from workers.scrub import is_due, scrubbed
-from workers.targets import takes
+from workers.audit.reclaim import reclaimed_from
+from workers.audit.scrub import is_due, scrubbed
+from workers.copies.targets import takes
 
 
 class Awaiting:

@@ -24,9 +24,9 @@ from common.model.jobs import Job
 from common.model.relocation import BlobCopies, Relocation
 from common.nodes.watched_nodes import WatchedNodes
 from common.settings import Settings
-from workers.jobs import JobTurn
-from workers.policy import Plan, Scene, plan, unplaced
-from workers.scope import Position, Range, position
+from workers.copies.policy import Plan, Scene, plan, unplaced
+from workers.jobs.run_job import JobTurn
+from workers.jobs.scope import Position, Range, position
 
 PAGE_BLOBS: Final = 50
 # No page is begun with more than so many; a page adds about as many again.

@@ -16,7 +16,7 @@ import structlog
 from common.catalogue.base import Catalogue
 from common.model.copies import CopyState
 from common.model.relocation import BlobCopies
-from workers.looks import BAD, CopyCheck
+from workers.copies.check import BAD, CopyCheck
 
 LOG = structlog.get_logger(__name__)
 

@@ -23,8 +23,8 @@ from common.model.nodes import Node, NodeMode
 from common.model.relocation import BlobCopies, Relocation
 from common.queue.base import QUEUE_LIMIT, QUEUE_OF, JobQueue, TaskName
 from common.settings import Settings
-from workers.batches import batches
-from workers.policy import Scene, plan
+from workers.copies.policy import Scene, plan
+from workers.sweep.batches import batches
 
 PAGE_BLOBS: Final = 500
 SURVEY_BLOBS: Final = 1000

@@ -16,7 +16,7 @@ from common.model.names import new_id
 from common.model.nodes import Node
 from common.queue.base import JobQueue, Queue, TaskName
 from common.settings import Settings
-from workers.scrub import is_due, scrubbed
+from workers.audit.scrub import is_due, scrubbed
 
 QUEUE_LIMIT: Final = 20
 TOMBSTONE_SECONDS: Final = 86400.0

@@ -26,12 +26,12 @@ from common.model.names import quarantine_name
 from common.model.sizes import MIB
 from common.model.work import Claim, CopyAction
 from common.nodes.watched_nodes import WatchedNodes
-from workers.claims import Claims, LeaseOver, by_blob
-from workers.copy_writer import CopyWriter
-from workers.looks import CopyCheck, Unreadable, WrongBytes
-from workers.retry import WRONG
-from workers.share import NodeSlots
-from workers.sources import Sources
+from workers.copies.check import CopyCheck, Unreadable, WrongBytes
+from workers.copies.claims import Claims, LeaseOver, by_blob
+from workers.copies.copy_writer import CopyWriter
+from workers.copies.retry import WRONG
+from workers.copies.slots import NodeSlots
+from workers.copies.sources import Sources
 
 LOG = structlog.get_logger(__name__)
 EVIDENCE_MAX: Final = 16 * MIB  # it is held in memory beside the good bytes; of a copy that grew more, the size is told

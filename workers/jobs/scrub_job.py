@@ -26,10 +26,10 @@ from common.model.jobs import Job
 from common.model.scrubbing import NameStanding, StoredCopy
 from common.nodes.watched_nodes import WatchedNodes
 from common.queue.base import Enqueuer, TaskName
-from workers.jobs import JobTurn
-from workers.looks import BAD, FINDINGS, GOOD, CopyCheck, Finding
-from workers.names import NodeListing
-from workers.scope import Position, Range, position
+from workers.audit.listing import NodeListing
+from workers.copies.check import BAD, FINDINGS, GOOD, CopyCheck, Finding
+from workers.jobs.run_job import JobTurn
+from workers.jobs.scope import Position, Range, position
 
 PAGE_BLOBS: Final = 32
 REST: Final = 1.0

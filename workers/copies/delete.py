@@ -13,8 +13,8 @@ from common.blobstore.base import Deadline
 from common.errors import BlobStoreError
 from common.model.work import Claim, CopyAction
 from common.nodes.watched_nodes import WatchedNodes
-from workers.claims import Claims, LeaseOver
-from workers.share import NodeSlots
+from workers.copies.claims import Claims, LeaseOver
+from workers.copies.slots import NodeSlots
 
 
 class Delete:

@@ -15,9 +15,9 @@ from common.errors import BlobStoreError, NotAllowed
 from common.model.jobs import Job
 from common.model.nodes import Node
 from common.nodes.watched_nodes import WatchedNodes
-from workers.jobs import JobTurn
-from workers.names import IdentityMismatch
-from workers.reclaim import ReclaimNode, Stopped, Tally
+from workers.audit.listing import IdentityMismatch
+from workers.audit.reclaim import ReclaimNode, Stopped, Tally
+from workers.jobs.run_job import JobTurn
 
 
 class Reclaim:

@@ -1,0 +1,1 @@
+"""What lies on a node, held against the catalogue."""

@@ -1,0 +1,1 @@
+"""One claimed copy row, from its claim to its outcome."""

@@ -1,0 +1,1 @@
+"""What an operator orders, run under a lease."""

@@ -1,0 +1,1 @@
+"""What ought to be done: found in the catalogue, and handed to the queue."""
