@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from cli.http import Refused
+from cli.client.http import Refused
 from common.errors import BovedaError, ConfigurationError, NotAllowed, NotFound, Unavailable
 
 DONE, FAILED, WRONG_USE, NOT_FOUND, UNAVAILABLE = range(5)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.cluster import servers
-from cli.cluster.servers import NodeKind
+from cli.cluster.home import servers
+from cli.cluster.home.servers import NodeKind
 from tests.support.cluster import Cluster
 from tests.support.proxy import Proxy
 from tests.support.servers import NO_POSTGRES, RealNode, RealPostgres, RealQueue

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cli.cluster.child import Child, State
+from cli.cluster.supervisor.child import Child, State
 
 _COLOURS = {State.RUNNING: "green", State.DOWN: "yellow", State.ENDING: "yellow", State.WAITING: "red"}
 _REFRESH_SECONDS = 0.25

@@ -7,12 +7,13 @@ import sys
 import click
 
 from cli import output
-from cli.cluster import act, joining, state, stop
-from cli.cluster.home import Home
-from cli.cluster.layout import DEFAULT_NODES
-from cli.cluster.plan import own_url
-from cli.cluster.servers import NODE_KINDS
-from cli.cluster.state import ClusterState, ProcessRow
+from cli.cluster import joining, process_control, stop
+from cli.cluster.home import state
+from cli.cluster.home.home import Home
+from cli.cluster.home.layout import DEFAULT_NODES
+from cli.cluster.home.plan import own_url
+from cli.cluster.home.servers import NODE_KINDS
+from cli.cluster.home.state import ClusterState, ProcessRow
 from cli.command import ClientCommand, edge
 from common import settings
 
@@ -108,14 +109,14 @@ def _show(home: Home, found: ClusterState | None) -> None:
 @click.argument("name")
 def stop_(name: str, as_json: bool) -> None:
     """End one process in good order; it stays down until it is started."""
-    _answer(act.end(_home(), "stop", name), as_json)
+    _answer(process_control.end(_home(), "stop", name), as_json)
 
 
 @cluster.command(cls=ClientCommand)
 @click.argument("name")
 def kill(name: str, as_json: bool) -> None:
     """Kill one process (SIGKILL); it stays down until it is started."""
-    _answer(act.end(_home(), "kill", name), as_json)
+    _answer(process_control.end(_home(), "kill", name), as_json)
 
 
 @cluster.command("start", cls=ClientCommand)
@@ -123,7 +124,7 @@ def kill(name: str, as_json: bool) -> None:
 def start_(name: str, as_json: bool) -> None:
     """Start one process that was stopped or killed, and wait until it serves."""
     config = settings.load()
-    _answer(act.start(Home.of(config.home), name, next(iter(config.allowed_hosts), None)), as_json)
+    _answer(process_control.start(Home.of(config.home), name, next(iter(config.allowed_hosts), None)), as_json)
 
 
 def _home() -> Home:

@@ -16,11 +16,14 @@ from typing import Any
 
 import click
 
-from cli.cluster import act, control, layout, ready
-from cli.cluster.home import Home
-from cli.cluster.state import ProcessRow
+from cli.client.http import Client, Refused
+from cli.cluster import process_control
+from cli.cluster.home import layout
+from cli.cluster.home.home import Home
+from cli.cluster.home.state import ProcessRow
+from cli.cluster.host import ready
+from cli.cluster.supervisor import control
 from cli.command import ClientCommand
-from cli.http import Client, Refused
 from cli.output import document
 from common import settings
 from common.errors import Conflict, NotAllowed
@@ -32,16 +35,20 @@ _NODES = "/v1/nodes"
 def add(as_json: bool) -> None:
     """Start one more storage node, of the kind of the others, and let the store use it."""
     home = Home.of(settings.load().home)
-    found = act.running(home)
+    found = process_control.running(home)
     name = next(layout.next_names(home, (row.name for row in found.rows)))
     control.ask(found.control, "add", name)
-    row = act.now(home, name)
+    row = process_control.now(home, name)
     endpoint = row.endpoint or ""
-    act.wait(lambda: ready.answers(endpoint, row.ready), act.STARTED_SECONDS, f"{name} does not serve")
+    process_control.wait(
+        lambda: ready.answers(endpoint, row.ready), process_control.STARTED_SECONDS, f"{name} does not serve"
+    )
     client = _client(found.url)
     client.send_document("POST", _NODES, _entry(row))
-    act.wait(lambda: _seen(client, name), act.STARTED_SECONDS, f"{name} is not seen by the store")
-    shown = act.now(home, name).document()
+    process_control.wait(
+        lambda: _seen(client, name), process_control.STARTED_SECONDS, f"{name} is not seen by the store"
+    )
+    shown = process_control.now(home, name).document()
     if as_json:
         document(shown)
     else:
@@ -54,8 +61,8 @@ def add(as_json: bool) -> None:
 def remove(name: str, yes: bool, as_json: bool) -> None:
     """End storage node NAME for good and delete its data, once the store has let it go (`boveda nodes remove`)."""
     home = Home.of(settings.load().home)
-    found = act.running(home)
-    row = act.row_of(found, name)
+    found = process_control.running(home)
+    row = process_control.row_of(found, name)
     if row.kind != "node":
         raise NotAllowed("NAME", f"{name} is no storage node")
     if _listed(_client(found.url), name):
@@ -65,7 +72,7 @@ def remove(name: str, yes: bool, as_json: bool) -> None:
     folder = home.node(name)
     if not yes:
         click.confirm(f"End {name} and delete what is left in {folder}?", abort=True, err=True)
-    act.end(home, "stop", name)
+    process_control.end(home, "stop", name)
     control.ask(found.control, "remove", name)
     shutil.rmtree(folder, ignore_errors=True)
     if row.credentials:

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import click
 
-from cli.cluster import layout, plan, ports, ready, state
 from cli.cluster.board import Board, Plain, invitation
-from cli.cluster.home import Home, HomeLock
-from cli.cluster.leftovers import end_leftovers
-from cli.cluster.plan import ClusterPlan
-from cli.cluster.supervisor import Supervisor
+from cli.cluster.home import layout, plan, state
+from cli.cluster.home.home import Home, HomeLock
+from cli.cluster.home.plan import ClusterPlan
+from cli.cluster.host import ports, ready
+from cli.cluster.supervisor.leftovers import end_leftovers
+from cli.cluster.supervisor.supervisor import Supervisor
 from common.errors import ConfigurationError
 from common.settings import Settings
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import click
 
-from cli.cluster import state
-from cli.cluster.home import Home, HomeLock
-from cli.cluster.leftovers import end_leftovers
+from cli.cluster.home import state
+from cli.cluster.home.home import Home, HomeLock
+from cli.cluster.supervisor.leftovers import end_leftovers
 from common.errors import Conflict
 
 _DOWN_SECONDS = 30.0

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import click
 
-from cli.cluster import ports, state
-from cli.cluster.home import Home
+from cli.client.http import Refused
+from cli.cluster.home import state
+from cli.cluster.home.home import Home
+from cli.cluster.host import ports
 from cli.command import FAILED, ClientCommand
 from cli.drill.incidents import Drill, Incident, check
 from cli.drill.load import Load
 from cli.drill.report import DrillReport
 from cli.drill.stage import Stage
-from cli.http import Refused
 from cli.output import document
 from common import settings
 from common.errors import BovedaError, Unavailable

@@ -15,9 +15,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from cli.client.http import Client, Refused
 from cli.drill.load import UPLOADS_A_SECOND, Load, Seen, read
 from cli.drill.stage import Stage, TooSlow
-from cli.http import Client, Refused
 from common.blobstore.base import BlobStore, Deadline
 from common.errors import BovedaError
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from cli.client.http import Client, Refused
 from cli.drill.history import History, Operation, Told
 from cli.drill.stage import Stage
-from cli.http import Client, Refused
 from common.errors import BovedaError
 
 UPLOADS_A_SECOND: Final = 20.0

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from cli.cluster import act, state
-from cli.cluster.home import Home
-from cli.cluster.state import ProcessRow
-from cli.http import Client
+from cli.client.http import Client
+from cli.cluster import process_control
+from cli.cluster.home import state
+from cli.cluster.home.home import Home
+from cli.cluster.home.state import ProcessRow
 from common.blobstore.base import BlobStore
 from common.blobstore.s3_store import open_store
 from common.errors import BovedaError, Unavailable
@@ -105,10 +106,10 @@ class Stage:
 
     def kill(self, name: str) -> None:
         """It stays down until it is started."""
-        act.end(self._home, "kill", name)
+        process_control.end(self._home, "kill", name)
 
     def start(self, name: str) -> None:
-        act.start(self._home, name, self._hostname)
+        process_control.start(self._home, name, self._hostname)
 
     def kill_workers(self) -> None:
         """All of them at once; their supervisor starts them again."""

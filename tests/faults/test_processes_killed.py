@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from cli.cluster import state
-from cli.cluster.home import Home
+from cli.cluster.home import state
+from cli.cluster.home.home import Home
 from tests.faults.history import History
 from tests.support.cluster import START_SECONDS, Cluster
 from tests.support.shared import wish

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.cluster import act
-from cli.cluster.home import Home
+from cli.cluster import process_control
+from cli.cluster.home.home import Home
 from tests.faults.bare_upload import BarePut
 from tests.faults.between import children
 from tests.faults.history import History
@@ -73,7 +73,9 @@ def test_requests_in_flight_are_finished_when_the_gateways_are_told_to_end(clust
     with ThreadPoolExecutor(1) as operator:
         stopping = operator.submit(cluster.act, "stop", "api")
         try:
-            wait_until(lambda: act.now(Home.of(cluster.home), "api").state == "ending", 5, "it was told to end")
+            wait_until(
+                lambda: process_control.now(Home.of(cluster.home), "api").state == "ending", 5, "it was told to end"
+            )
             upload.send(body[MIB // 4 :])
             assert upload.status() == 201
             assert got + download.read() == old

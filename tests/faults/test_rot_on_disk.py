@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cli.cluster import servers
+from cli.cluster.home import servers
 from common.model.sizes import MIB
 from tests.faults.rot import NODE, NOTHING, SECONDS, Bad, Disks, disks_of, run_job, store_first_there
 from tests.support.cluster import Cluster

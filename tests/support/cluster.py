@@ -18,11 +18,13 @@ from typing import Any
 
 import urllib3
 
-from cli.cluster import act, ports, state, stop
-from cli.cluster.control import Action
-from cli.cluster.home import Home
+from cli.cluster import process_control, stop
+from cli.cluster.home import state
+from cli.cluster.home.home import Home
+from cli.cluster.host import ports
 from cli.cluster.start import UP_SECONDS
-from cli.cluster.supervisor import IMPATIENT
+from cli.cluster.supervisor.control import Action
+from cli.cluster.supervisor.supervisor import IMPATIENT
 from common.model.times import parse_rfc3339
 from tests.support.nodes import DirectNode
 from tests.support.servers import until_taken
@@ -65,9 +67,9 @@ class Cluster:
         """What `boveda cluster stop|start|kill NAME` does, without a process for it."""
         home = Home.of(self.home)
         if action == "start":
-            act.start(home, name, "localhost")
+            process_control.start(home, name, "localhost")
         else:
-            act.end(home, action, name)
+            process_control.end(home, action, name)
 
     def processes(self, kind: str | None = None) -> list[dict[str, Any]]:
         """What `boveda cluster --json` shows of them."""

@@ -27,8 +27,9 @@ import psycopg
 import pytest
 from redis import Redis, RedisError
 
-from cli.cluster import ports, servers
-from cli.cluster.servers import Credentials, Launch, NodeKind
+from cli.cluster.home import servers
+from cli.cluster.home.servers import Credentials, Launch, NodeKind
+from cli.cluster.host import ports
 from common.blobstore.base import Deadline
 from common.blobstore.s3_store import S3Store, open_store
 from common.errors import NodeError

@@ -23,9 +23,9 @@ from urllib.parse import quote
 
 import urllib3
 
-from cli.cluster import state
-from cli.cluster.home import Home
-from cli.cluster.processes import members
+from cli.cluster.home import state
+from cli.cluster.home.home import Home
+from cli.cluster.host.processes import members
 from common.errors import BovedaError
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.waiting import wait_until

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from cli.cluster.servers import NodeKind
+from cli.cluster.home.servers import NodeKind
 from common.blobstore.base import BlobStore, Deadline
 from common.blobstore.s3_store import S3Store, open_store
 from common.errors import (

@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from cli.cluster import ports, state
-from cli.cluster.home import Home
-from cli.cluster.processes import ProcessIdentity
+from cli.cluster.home import state
+from cli.cluster.home.home import Home
+from cli.cluster.host import ports
+from cli.cluster.host.processes import ProcessIdentity
 from tests.support.cluster import end_at_once, starting
 from tests.support.servers import until_taken
 from tests.support.waiting import wait_until

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.cluster.servers import NodeKind
+from cli.cluster.home.servers import NodeKind
 from common.blobstore.base import Deadline
 from common.errors import BucketMissing, NodeError
 from tests.conftest import NodeFactory, QueueFactory

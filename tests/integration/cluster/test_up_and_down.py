@@ -10,7 +10,7 @@ import stat
 import urllib.request
 from pathlib import Path
 
-from cli.cluster.processes import ProcessIdentity, members
+from cli.cluster.host.processes import ProcessIdentity, members
 from tests.integration.cluster.conftest import Cluster, Clusters, alive
 from tests.support.servers import answers, refuses
 from tests.support.waiting import wait_until

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.cluster.servers import NodeKind
+from cli.cluster.home.servers import NodeKind
 from common.blobstore.base import Deadline
 from common.errors import CopiesUnreachable, NodeBusy, NotEnoughNodes, ObjectDamaged
 from common.model.names import blob_name

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import click
 import pytest
 
-from cli.bench import Content, Size, Wrong, bench, percentile
+from cli.commands.bench import Content, Size, Wrong, bench, percentile
 from tests.unit.cli.conftest import Run, Start
 from tests.unit.cli.stand_in import Reply, Request, StandIn, document, problem
 

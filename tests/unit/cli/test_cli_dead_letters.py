@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli.dead_letters import dead_letters
+from cli.commands.dead_letters import dead_letters
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.stand_in import Reply, Request, StandIn, document, problem
 

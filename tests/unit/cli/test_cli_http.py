@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.cluster import state
-from cli.cluster.home import Home
-from cli.cluster.state import ClusterState
-from cli.names import ls, rm
-from cli.overview import status
+from cli.cluster.home import state
+from cli.cluster.home.home import Home
+from cli.cluster.home.state import ClusterState
+from cli.commands.objects import ls, rm
+from cli.commands.status import status
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.stand_in import Reply, StandIn, document, problem
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli.jobs import jobs
+from cli.commands.jobs import jobs
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.stand_in import Reply, Request, StandIn, document, problem
 

@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli.config import config
+from cli.commands.config import config
 from cli.main import FAMILIES, main
 from common.settings import Settings
 

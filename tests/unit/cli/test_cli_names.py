@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from cli.names import ls, mb, rb, rm, stat
+from cli.commands.objects import ls, mb, rb, rm, stat
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.stand_in import Reply, Request, StandIn, document, problem
 

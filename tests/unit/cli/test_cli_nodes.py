@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from cli.nodes import nodes
+from cli.commands.nodes import nodes
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.stand_in import Reply, Request, StandIn, document, problem
 

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from cli.overview import status
+from cli.commands.status import status
 from tests.unit.cli.conftest import Run, Start
 from tests.unit.cli.stand_in import Reply, Request, StandIn, document
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cli import backoff, resumable
-from cli.transfer import put
+from cli.commands.transfer import put
+from cli.transfer import backoff, resumable
 from common.model.sizes import MIB
 from tests.unit.cli.conftest import Run, Start
 from tests.unit.cli.stand_in import Reply, Request, StandIn, problem

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cli import backoff
-from cli.transfer import cat, get
+from cli.commands.transfer import cat, get
+from cli.transfer import backoff
 from tests.unit.cli.conftest import Run, Start
 from tests.unit.cli.stand_in import Reply, Request, StandIn, problem
 

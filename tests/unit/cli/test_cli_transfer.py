@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.streams import LocalFile, UploadBody, repr_digest
-from cli.transfer import cat, get, put
+from cli.commands.transfer import cat, get, put
+from cli.transfer.streams import LocalFile, UploadBody, repr_digest
 from common.model.sizes import MIB
 from tests.unit.cli.conftest import Run, Start
 from tests.unit.cli.stand_in import Reply, Request, StandIn, document, problem

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cli.cluster.plan import Kind, Spec
-from cli.cluster.servers import Launch
+from cli.cluster.home.plan import Kind, Spec
+from cli.cluster.home.servers import Launch
 
 SLEEPS = "exec sleep 600"
 DIES = "exit 3"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.cluster.board import Board, Plain
-from cli.cluster.child import Child
+from cli.cluster.supervisor.child import Child
 from tests.unit.cluster.fakes import serving
 
 URL = "http://127.0.0.1:5000"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.cluster import child as module
-from cli.cluster.child import Child, State, delay
-from cli.cluster.processes import ProcessIdentity, members
+from cli.cluster.host.processes import ProcessIdentity, members
+from cli.cluster.supervisor import child as module
+from cli.cluster.supervisor.child import Child, State, delay
 from tests.unit.cluster.fakes import DEAF, DIES, SLEEPS, spec, until
 
 

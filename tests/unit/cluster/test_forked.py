@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from cli.cluster.plan import LIBRARIES
+from cli.cluster.home.plan import LIBRARIES
 
 PARENT = """
 import os, signal, sys, tempfile
 from pathlib import Path
-from cli.cluster.child import Child
-from cli.cluster.forked import load
-from cli.cluster.plan import Spec
-from cli.cluster.servers import Launch
+from cli.cluster.supervisor.child import Child
+from cli.cluster.supervisor.forked import load
+from cli.cluster.home.plan import Spec
+from cli.cluster.home.servers import Launch
 
 folder, main = Path(sys.argv[1]), sys.argv[2]
 kept = tempfile.TemporaryFile()  # a file that is none of the fork's
@@ -131,7 +131,7 @@ def test_a_forks_threads_and_exit_functions_come_to_their_end(ends: Ends) -> Non
 def test_loading_the_libraries_starts_no_thread_opens_no_file_and_makes_no_metric() -> None:
     program = """
 import os, sys, threading
-from cli.cluster.forked import load
+from cli.cluster.supervisor.forked import load
 before = os.listdir("/proc/self/fd")
 load(sys.argv[1:])
 assert os.listdir("/proc/self/task") == [str(os.getpid())], threading.enumerate()

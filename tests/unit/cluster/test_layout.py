@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.cluster import layout, plan, ports, servers
-from cli.cluster.home import Home
+from cli.cluster.home import layout, plan, servers
+from cli.cluster.home.home import Home
+from cli.cluster.host import ports
 from common.errors import ConfigurationError, NotAllowed
 from common.settings import Settings
 

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from cli.cluster import control, layout, state
-from cli.cluster.home import Home, HomeLock
-from cli.cluster.lockwatch import stuck_holder
-from cli.cluster.plan import ClusterPlan, Spec
-from cli.cluster.processes import ProcessIdentity
+from cli.cluster.home import layout, state
+from cli.cluster.home.home import Home, HomeLock
+from cli.cluster.home.plan import ClusterPlan, Spec
+from cli.cluster.host.lockwatch import stuck_holder
+from cli.cluster.host.processes import ProcessIdentity
+from cli.cluster.supervisor import control
 from common.errors import Conflict, NotAllowed, Unavailable
 from tests.support.servers import free_port
 from tests.unit.cluster.fakes import DEAF, SLEEPS, serving, spec, until
@@ -30,7 +31,7 @@ PROGRAM = """
 import sys, pickle
 from pathlib import Path
 from cli.cluster.board import Plain
-from cli.cluster.supervisor import Supervisor
+from cli.cluster.supervisor.supervisor import Supervisor
 plan = pickle.loads(Path(sys.argv[1]).read_bytes())
 sys.exit(Supervisor(plan, Plain(plan.url, plan.home.log("cluster"), quiet=True)).run())
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.keys import keys
+from cli.commands.keys import keys
 from common.crypto import keyring as ring
 from common.crypto import sealedfile
 from common.crypto.keyring import read_keyring

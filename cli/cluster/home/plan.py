@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from cli.cluster import layout, ports, servers
-from cli.cluster.home import Home
-from cli.cluster.layout import Layout
-from cli.cluster.servers import Launch
+from cli.cluster.home import layout, servers
+from cli.cluster.home.home import Home
+from cli.cluster.home.layout import Layout
+from cli.cluster.home.servers import Launch
+from cli.cluster.host import ports
 from common.settings import Settings
 
 Kind = Literal["node", "queue", "setup", "api", "worker", "beat", "flower"]

@@ -1,9 +1,9 @@
 """Where a download's bytes go: a part of a file beside its target, or a stream that takes nothing back.
 
 A file becomes visible in four steps: 1. the part `.NAME.VERSION.boveda-part` beside the target, of mode 0600, 2. every
-byte written to it, 3. its length and SHA-256 compared with what the API announced (`cli/download.py`), 4. the rename.
-Before 4 the target is as it was. A part that was left behind is gone on with: its name says which version it is of, a
-lock keeps a second download out of it, and the bytes that are there are read again for the digest.
+byte written to it, 3. its length and SHA-256 compared with what the API announced (`cli/transfer/download.py`), 4. the
+rename. Before 4 the target is as it was. A part that was left behind is gone on with: its name says which version it is
+of, a lock keeps a second download out of it, and the bytes that are there are read again for the digest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Protocol
 
-from cli.streams import LocalFile
+from cli.transfer.streams import LocalFile
 from common.errors import BovedaError
 
 SUFFIX = ".boveda-part"

@@ -23,13 +23,15 @@ from contextlib import suppress
 from types import FrameType
 from typing import Protocol
 
-from cli.cluster import forked, layout, ready, state
-from cli.cluster.child import Child, State
-from cli.cluster.control import ACTIONS, Listener, Request
-from cli.cluster.lockwatch import stuck_holder
-from cli.cluster.plan import ClusterPlan, Kind, Spec, node
-from cli.cluster.processes import ProcessIdentity, session_of
-from cli.cluster.state import ClusterState, ProcessRow
+from cli.cluster.home import layout, state
+from cli.cluster.home.plan import ClusterPlan, Kind, Spec, node
+from cli.cluster.home.state import ClusterState, ProcessRow
+from cli.cluster.host import ready
+from cli.cluster.host.lockwatch import stuck_holder
+from cli.cluster.host.processes import ProcessIdentity, session_of
+from cli.cluster.supervisor import forked
+from cli.cluster.supervisor.child import Child, State
+from cli.cluster.supervisor.control import ACTIONS, Listener, Request
 from common.errors import BovedaError
 
 _TICK = 0.1

@@ -25,7 +25,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-from cli.cluster.servers import Launch
+from cli.cluster.home.servers import Launch
 
 _HANDLED = (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 """Signals that the supervisor handles, beside SIGINT."""

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import click
 
+from cli.client.http import Client, connect
 from cli.command import FAILED, ClientCommand, ListingGroup
-from cli.http import Client, connect
 from cli.output import columns, document, size
 from cli.waiting import Step, wait
 

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count, islice
 
-from cli.cluster import ports, private, servers
-from cli.cluster.home import Home
-from cli.cluster.servers import Credentials, NodeKind
+from cli.cluster.home import servers
+from cli.cluster.home.home import Home
+from cli.cluster.home.servers import Credentials, NodeKind
+from cli.cluster.host import ports, private_file
 from common.errors import ConfigurationError, NotAllowed
 
 BUCKET = "boveda"
@@ -86,15 +87,15 @@ def next_names(home: Home, taken: Iterable[str]) -> Iterator[str]:
 
 
 def _write(home: Home, layout: Layout) -> None:
-    private.write(home.layout, json.dumps(asdict(layout), indent=2) + "\n")
+    private_file.write(home.layout, json.dumps(asdict(layout), indent=2) + "\n")
     for name in layout.nodes:
         if not (home.credentials / f"{name}.json").exists():
-            private.write(home.credentials / f"{name}.json", Credentials.random().document())
+            private_file.write(home.credentials / f"{name}.json", Credentials.random().document())
     entries = [
         {"name": name, "endpoint": f"http://{servers.HOST}:{place.ports[0]}", "bucket": BUCKET, "credentials": name}
         for name, place in layout.nodes.items()
     ]
-    private.write(home.nodes_file, json.dumps(entries, indent=2) + "\n")
+    private_file.write(home.nodes_file, json.dumps(entries, indent=2) + "\n")
 
 
 def credentials(home: Home, name: str) -> Credentials:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cli.cluster import control, ready, state
-from cli.cluster.control import Action
-from cli.cluster.home import Home
-from cli.cluster.state import ClusterState, ProcessRow
+from cli.cluster.home import state
+from cli.cluster.home.home import Home
+from cli.cluster.home.state import ClusterState, ProcessRow
+from cli.cluster.host import ready
+from cli.cluster.supervisor import control
+from cli.cluster.supervisor.control import Action
 from common.errors import NotFound, Unavailable
 
 STARTED_SECONDS, _STOPPED_SECONDS = 30.0, 15.0

@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
+from cli.client.http import Client, connect
 from cli.command import ClientCommand
-from cli.http import Client, connect
-from cli.nodes import rows_of
+from cli.commands.nodes import rows_of
 from cli.output import age, columns, document
 from common.errors import Unavailable
 

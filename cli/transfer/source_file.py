@@ -7,9 +7,9 @@ import hashlib
 import io
 import os
 
-from cli.http import CHUNK
+from cli.client.http import CHUNK
 from cli.progress import Advance
-from cli.streams import LocalFile, UploadBody
+from cli.transfer.streams import LocalFile, UploadBody
 
 
 class SourceFile:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from urllib3.response import BaseHTTPResponse
 
-from cli.address import Address
-from cli.http import Client, Foreign
-from cli.streams import UploadBody
+from cli.client.address import Address
+from cli.client.http import Client, Foreign
+from cli.transfer.streams import UploadBody
 
 UPLOAD = re.compile(r"/v1/uploads/[A-Za-z0-9-]{1,64}")
 GONE = (404, 410)

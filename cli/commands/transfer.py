@@ -2,9 +2,9 @@
 
 put: 1. all files and names are looked at before anything is sent, 2. each file is one request, in order, with its
 length and SHA-256, which the API compares before it commits (a pipe's are not known before); a large one is several
-requests, which go on after a break (`cli/resumable.py`), 3. the size it says it stored is compared with what was read.
-The first failure ends the command; what was stored stays stored.
-get, cat: see `cli/download.py` and `cli/part.py`.
+requests, which go on after a break (`cli/transfer/resumable.py`), 3. the size it says it stored is compared with what
+was read. The first failure ends the command; what was stored stays stored.
+get, cat: see `cli/transfer/download.py` and `cli/transfer/part_file.py`.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from typing import Any
 
 import click
 
-from cli import resumable
-from cli.address import OBJECT, Address, parse
-from cli.backoff import PASSING
+from cli.client.address import OBJECT, Address, parse
+from cli.client.http import AnswerCut, Client, Refused, Unreachable, connect
 from cli.command import ClientCommand
-from cli.download import Download
-from cli.http import AnswerCut, Client, Refused, Unreachable, connect
 from cli.output import columns, document, size
-from cli.part import PartFile, Stream
 from cli.progress import Bars, bars
-from cli.resumable import ResumableUpload, Tell
-from cli.source import SourceFile
-from cli.streams import LocalFile, UploadBody, sha256_of
-from cli.unfinished import UploadRecord
+from cli.transfer import resumable
+from cli.transfer.backoff import PASSING
+from cli.transfer.download import Download
+from cli.transfer.part_file import PartFile, Stream
+from cli.transfer.resumable import ResumableUpload, Tell
+from cli.transfer.source_file import SourceFile
+from cli.transfer.streams import LocalFile, UploadBody, sha256_of
+from cli.transfer.upload_record import UploadRecord
 from common.errors import NotAllowed
 from common.model.names import SPANISH_BUCKET
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cli.cluster import private
-from cli.cluster.home import Home
-from cli.cluster.processes import ProcessIdentity
+from cli.cluster.home.home import Home
+from cli.cluster.host import private_file
+from cli.cluster.host.processes import ProcessIdentity
 from common.errors import ConfigurationError
 
 
@@ -59,7 +59,7 @@ class ClusterState:
 
 
 def write(home: Home, state: ClusterState) -> None:
-    private.write(home.state, json.dumps(asdict(state), indent=2) + "\n")
+    private_file.write(home.state, json.dumps(asdict(state), indent=2) + "\n")
 
 
 def read(home: Home) -> ClusterState | None:

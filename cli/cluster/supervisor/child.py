@@ -19,11 +19,12 @@ from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
-from cli.cluster import forked, private
-from cli.cluster.forked import Forked
-from cli.cluster.plan import Spec
-from cli.cluster.processes import ProcessIdentity
-from cli.cluster.servers import Launch
+from cli.cluster.home.plan import Spec
+from cli.cluster.home.servers import Launch
+from cli.cluster.host import private_file
+from cli.cluster.host.processes import ProcessIdentity
+from cli.cluster.supervisor import forked
+from cli.cluster.supervisor.forked import Forked
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 LONG_RUN = 30.0
@@ -108,7 +109,7 @@ class Child:
         try:
             spec.data.mkdir(mode=0o700, parents=True, exist_ok=True)
             for path, text in launch.files.items():
-                private.write(path, text)
+                private_file.write(path, text)
             _rotate(spec)
             with spec.log.open("ab") as log:
                 folder = spec.data if spec.kind in ("node", "queue") else spec.log.parent

@@ -23,15 +23,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from cli.address import Address
-from cli.backoff import Backoff
-from cli.http import Client, Refused, Unreachable
+from cli.client.address import Address
+from cli.client.http import Client, Refused, Unreachable
 from cli.output import size
 from cli.progress import Advance, Bars
-from cli.source import SourceFile
-from cli.streams import LocalFile, same_length
-from cli.tus import CHECKSUM, GONE, HELD, Tus, UploadState
-from cli.unfinished import UploadRecord
+from cli.transfer.backoff import Backoff
+from cli.transfer.source_file import SourceFile
+from cli.transfer.streams import LocalFile, same_length
+from cli.transfer.tus import CHECKSUM, GONE, HELD, Tus, UploadState
+from cli.transfer.upload_record import UploadRecord
 from common.errors import BovedaError, Unavailable
 
 LARGE = 64 << 20  # files above this go this way

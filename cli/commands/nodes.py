@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import click
 
+from cli.client.http import Client, connect
 from cli.command import ClientCommand, ListingGroup
-from cli.http import Client, connect
 from cli.output import columns, document, size
 from cli.waiting import Step, wait
 from common.errors import Conflict, NotAllowed

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 from urllib3.response import BaseHTTPResponse
 
-from cli.address import Address
-from cli.backoff import Backoff
-from cli.http import AnswerCut, Client, Foreign, Refused, Unreachable
-from cli.part import Sink
+from cli.client.address import Address
+from cli.client.http import AnswerCut, Client, Foreign, Refused, Unreachable
 from cli.progress import Advance, Bars
-from cli.streams import TransferMismatch, repr_digest, same_length
+from cli.transfer.backoff import Backoff
+from cli.transfer.part_file import Sink
+from cli.transfer.streams import TransferMismatch, repr_digest, same_length
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 

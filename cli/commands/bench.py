@@ -23,10 +23,10 @@ from typing import Any, Final
 
 import click
 
-from cli.address import Address
+from cli.client.address import Address
+from cli.client.http import Client, Refused, connect
 from cli.command import FAILED, ClientCommand
-from cli.http import Client, Refused, connect
-from cli.names import list_pages
+from cli.commands.objects import list_pages
 from cli.output import columns, document, size
 from common.errors import BovedaError
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from cli.address import BUCKET, OBJECT, OBJECT_OR_BUCKET, PREFIX, Address
+from cli.client.address import BUCKET, OBJECT, OBJECT_OR_BUCKET, PREFIX, Address
+from cli.client.http import Client, connect
 from cli.command import ClientCommand
-from cli.http import Client, connect
 from cli.output import columns, document, size
 
 PAGE = "1000"

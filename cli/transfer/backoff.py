@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from cli.http import Refused
+from cli.client.http import Refused
 from common.errors import BovedaError, Unavailable
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0)  # seconds; with the last one over, the store stays away

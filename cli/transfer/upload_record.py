@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from cli.tus import UPLOAD
+from cli.transfer.tus import UPLOAD
 from common.errors import Unavailable
 
 

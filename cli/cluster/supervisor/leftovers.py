@@ -6,8 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from cli.cluster import processes, state
-from cli.cluster.home import Home
+from cli.cluster.home import state
+from cli.cluster.home.home import Home
+from cli.cluster.host import processes
 
 _GRACE = 3.0
 

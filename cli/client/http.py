@@ -1,8 +1,8 @@
 """The one HTTP client of the command line: where the API is, who asks, and what an answer means.
 
 Every request is sent once: nothing is repeated or redirected behind the user's back, and whoever wants to try again
-does so on exit status 4 (but what is large goes on by itself: `cli/download.py`, `cli/resumable.py`). Bodies stream in
-both directions and are never decoded: what was stored comes back.
+does so on exit status 4 (but what is large goes on by itself: `cli/transfer/download.py`, `cli/transfer/resumable.py`).
+Bodies stream in both directions and are never decoded: what was stored comes back.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationValueError, NewConnectionError, ReadTimeoutError
 from urllib3.response import BaseHTTPResponse
 
-from cli.cluster import state
-from cli.cluster.home import Home
+from cli.cluster.home import state
+from cli.cluster.home.home import Home
 from common.errors import BovedaError, ConfigurationError, Unavailable
 
 CHUNK = 1 << 20

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from cli.client.http import Client, connect
 from cli.command import ClientCommand, ListingGroup
-from cli.http import Client, connect
 from cli.output import columns, document
 
 PAGE = "1000"

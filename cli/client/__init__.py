@@ -1,0 +1,1 @@
+"""One API as the commands see it: its address, requests, answers."""

@@ -1,0 +1,1 @@
+"""A home's folder, and what it says is to run."""

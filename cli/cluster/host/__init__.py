@@ -1,0 +1,1 @@
+"""This machine: processes, ports, files, locks, and whether a server answers."""

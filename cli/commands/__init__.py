@@ -1,0 +1,1 @@
+"""The commands of `boveda`, a file for each family."""
