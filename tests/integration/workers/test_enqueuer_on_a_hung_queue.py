@@ -5,7 +5,7 @@ import time
 from common.queue.base import Queue, TaskName
 from common.queue.buffered import BufferedEnqueuer
 from common.queue.celery import CeleryQueue
-from tests.contract.jobs.conftest import decode, pop
+from tests.contract.queue.conftest import decode, pop
 from tests.support.servers import RealQueue
 from tests.support.waiting import wait_until
 
