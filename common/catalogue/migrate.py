@@ -19,8 +19,8 @@ from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from common.catalogue.sql import SqlCatalogue, open_catalogue
-from common.catalogue.sql.engine.last_ends import begin
 from common.catalogue.sql.engine.tables import cluster
+from common.catalogue.sql.last_ends import begin
 from common.errors import BovedaError, CatalogueUnavailable
 from common.model.names import SPANISH_BUCKET, new_id
 from common.nodes_file import read_nodes

@@ -14,9 +14,9 @@ from common.catalogue.sql.copies.dead_letters import SqlDeadLetters
 from common.catalogue.sql.copies.locked_names import SqlLockedNames
 from common.catalogue.sql.copies.relocations import SqlRelocations
 from common.catalogue.sql.engine.database import Database
-from common.catalogue.sql.engine.last_ends import SqlLastEnds
 from common.catalogue.sql.engine.tables import cluster
 from common.catalogue.sql.jobs import SqlJobs
+from common.catalogue.sql.last_ends import SqlLastEnds
 from common.catalogue.sql.nodes import SqlNodes
 from common.catalogue.sql.orphans import SqlOrphans
 from common.catalogue.sql.scrubs import SqlScrubs

@@ -12,7 +12,6 @@ from sqlalchemy.exc import IntegrityError as Taken
 from common.catalogue.nodes import NodeTotals
 from common.catalogue.sql import totals
 from common.catalogue.sql.engine.database import Database, unseen
-from common.catalogue.sql.engine.last_ends import note_end
 from common.catalogue.sql.engine.rows import AnyRow
 from common.catalogue.sql.engine.tables import (
     IS_UPLOADING,
@@ -24,6 +23,7 @@ from common.catalogue.sql.engine.tables import (
     nodes,
     versions,
 )
+from common.catalogue.sql.last_ends import note_end
 from common.catalogue.sql.scrubs import hold_reclaim, restart, trust_generation
 from common.errors import Conflict, NoSuchNode
 from common.model.actors import Actor

@@ -107,7 +107,7 @@ def test_status_and_metrics_show_when_each_ended_last(make_api: MakeApi, monkeyp
     assert (copies.ended_at, copies.age, copies.awaited_since) == (None, None, rfc3339(NOW))
     names = {"sweep-silent", "copies-stalled"}
     assert names & {alert.name for alert in status.alerts} == set(), "this process has just begun to look"
-    monkeypatch.setattr(api.services.standing, "_began", api.services.standing._began - 125)
+    monkeypatch.setattr(api.services.dependencies, "_began", api.services.dependencies._began - 125)
     alerts: list[dict[str, Any]] = api.client.get("/v1/status").get_json()["alerts"]
     assert names <= {alert["name"] for alert in alerts}
     assert 'boveda_last_end_seconds{what="sweep"} 125.0' in api.client.get("/metrics").text
