@@ -85,6 +85,10 @@ class Deadline:
         """The race is over for this call: from here on it is like any other."""
         self._late, self._watched = None, False
 
+    def first_byte_within(self, seconds: float) -> None:
+        """Wait no longer than that, from now on, for the answer to begin."""
+        self.first_byte_at = min(self.first_byte_at, time.monotonic() + seconds)
+
     def extend(self, seconds: float) -> None:
         """Give back time in which the node was not waited for (a client that reads slowly)."""
         self.at += seconds

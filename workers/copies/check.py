@@ -12,9 +12,11 @@ What was found is evidence about the copy or about the node:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final
 
 from blake3 import blake3
@@ -28,6 +30,9 @@ from common.nodes.watched_nodes import WatchedNodes
 from workers.copies.slots import NodeSlots
 
 PIECE_BYTES: Final = 256 * 1024
+SOON_SECONDS: Final = 3.0  # for a first byte, before it is asked whether the node works
+REMEMBERED: Final = 1000
+REMEMBERED_SECONDS: Final = 60.0
 PATIENT_SECONDS: Final = 20.0  # SeaweedFS 4.48 tries for 13.2 s at a chunk that does not have its checksum
 NOT_SEALED: Final = "the copy's bytes are not what was sealed"
 
@@ -66,6 +71,8 @@ class CopyCheck:
     def __init__(self, nodes: WatchedNodes, slots: NodeSlots) -> None:
         self._nodes = nodes
         self._slots = slots
+        self._unreadable: dict[tuple[str, str], tuple[Unreadable, float]] = {}
+        self._lock = Lock()
 
     def __call__(self, node_id: str, blob: Blob, alias: str | None) -> Finding:
         """The copy as a finding, whatever it is."""
@@ -75,6 +82,9 @@ class CopyCheck:
             self.through(node_id, blob, alias, background(blob.cipher_length))
         except BlobMissing as error:
             return Finding(MISSING, error.detail)
+        except Unreadable as error:
+            self._remember(node_id, blob_name(blob.id, alias), error)
+            return Finding(DAMAGED, error.detail)
         except WrongBytes as error:
             return Finding(DAMAGED, error.detail)
         except BlobStoreError as error:
@@ -82,7 +92,13 @@ class CopyCheck:
         return Finding(GOOD)
 
     def whole(self, node_id: str, blob: Blob, alias: str | None, deadline: Deadline) -> bytearray:
-        """The copy's bytes. BlobMissing and WrongBytes are about the copy, any other BlobStoreError about the node."""
+        """The copy's bytes. BlobMissing and WrongBytes are about the copy, any other BlobStoreError about the node.
+
+        What was found unreadable a moment ago is not tried again at once: that may take the node half a minute.
+        """
+        found = self._recall(node_id, blob_name(blob.id, alias))
+        if found is not None:
+            raise found
         data = bytearray()
 
         def read(store: BlobStore, until: Deadline) -> None:
@@ -97,6 +113,7 @@ class CopyCheck:
         self._look(node_id, blob, lambda store, until: _read_through(store, blob, alias, until), deadline)
 
     def _look(self, node_id: str, blob: Blob, read: Callable[[BlobStore, Deadline], None], deadline: Deadline) -> None:
+        deadline.first_byte_within(SOON_SECONDS)
         with self._slots.slot(node_id):
             try:
                 read(self._nodes.store(node_id), deadline)
@@ -113,6 +130,18 @@ class CopyCheck:
             if error.answered and self._nodes.reads_others(node_id):
                 raise Unreadable(error) from None
             raise
+
+    def _remember(self, node_id: str, name: str, error: Unreadable) -> None:
+        with self._lock:
+            while len(self._unreadable) >= REMEMBERED:
+                self._unreadable.pop(next(iter(self._unreadable)))
+            self._unreadable[node_id, name] = error, time.monotonic()
+
+    def _recall(self, node_id: str, name: str) -> Unreadable | None:
+        """Once: whoever asks acts on it."""
+        with self._lock:
+            error, at = self._unreadable.pop((node_id, name), (None, 0.0))
+        return error if time.monotonic() - at < REMEMBERED_SECONDS else None
 
 
 def _patient(blob: Blob) -> Deadline:

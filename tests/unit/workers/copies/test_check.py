@@ -91,6 +91,20 @@ def test_a_node_that_fails_at_one_name_after_long_trying_is_waited_for_once(rig:
     assert len(rig.nodes.stores[rig.ids[0]].calls) == 2
 
 
+def test_what_was_found_unreadable_is_not_tried_again_by_the_one_who_repairs_it(rig: Rig) -> None:
+    blob = placed(rig, b"x" * 100)
+    store = rig.nodes.stores[rig.ids[0]]
+    store.faults.rotten.add(blob_name(blob.id))
+    check = check_copy(rig)
+    assert check(rig.ids[0], blob, None).kind == DAMAGED
+    before = len(store.calls)
+    with pytest.raises(Unreadable):
+        check.whole(rig.ids[0], blob, None, Deadline(5))
+    assert len(store.calls) == before
+    store.faults.rotten.clear()
+    assert check.whole(rig.ids[0], blob, None, Deadline(5)) == b"x" * 100, "the next one looks for itself"
+
+
 @pytest.mark.parametrize("error", [NodeError("refused"), NodeTimeout("hung")], ids=["refused", "timed out"])
 def test_a_node_that_does_not_answer_says_nothing_about_a_copy(rig: Rig, error: NodeError) -> None:
     blob = placed(rig, b"x" * 100)

@@ -84,7 +84,7 @@ def ends(tmp_path: Path) -> Ends:
     """Call a function of this module in a fork: its exit status, and its log."""
 
     def run(function: Callable[[], object]) -> tuple[int, str]:
-        main = f"tests.unit.cluster.test_forked:{function.__name__}"
+        main = f"tests.unit.cli.cluster.supervisor.test_forked:{function.__name__}"
         command = [sys.executable, "-c", PARENT, str(tmp_path), main]
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[5])}
         ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
