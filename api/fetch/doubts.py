@@ -3,8 +3,8 @@
 The request has its bytes from another copy and does not wait. SeaweedFS tries for 13 seconds before it says that a
 chunk is rotten, so a blob whose first copy is late again and again is doubted as well.
 
-A node in trouble fails at many blobs at once, so what is handed on is bounded: each blob once a minute, and only so
-many in a second. What is passed over is found by the next reader, or by the scrub.
+A node in trouble fails at many blobs at once, so what is handed on is bounded: each blob four times a minute, and only
+so many in a second. What is passed over is found by the next reader, or by the scrub.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from common.queue.base import Enqueuer, TaskName
 
 T = TypeVar("T")
 
-AGAIN_SECONDS: Final = 60.0
+AGAIN_SECONDS: Final = 15.0
 IN_A_SECOND: Final = 10
 REMEMBERED: Final = 1000
 LATE_TIMES: Final = 3

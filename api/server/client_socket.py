@@ -17,6 +17,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 RATE_BYTES = 4 * 1024
@@ -137,6 +138,13 @@ class ClientSocket(socket.socket):
         held, self._held = self._held, b""
         if held:
             self._send_all(held)
+
+    def reset(self) -> None:
+        """End the connection amid an answer. After an orderly end some clients take what they got for the whole
+        (Python's `http.client`, for one, read piece by piece); a reset is an error to all of them."""
+        with suppress(OSError):
+            self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """TimeoutError if the client takes it too slowly, or is cut."""

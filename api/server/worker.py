@@ -6,7 +6,8 @@ gunicorn's `timeout` bounds neither a stalled body nor half-sent headers. Here:
 2. Everything else goes back to the main thread, which gathers it without a thread (`api/server/lobby.py`).
 3. Every wait of a thread for its client has a limit (`api/server/unreader.py`, `api/server/client_socket.py`). While
    requests wait for threads and more than half of these wait for clients, the slowest clients are cut.
-4. A connection that ends has its end sent first, and what still comes is read away for a moment.
+4. An answer that breaks off in the middle ends in a reset: an orderly end would be taken for a complete answer. Any
+   other connection that ends has its end sent first, and what still comes is read away for a moment.
 5. A thread that has answered stays with its client for a moment, unless others wait for a thread: most clients that go
    on do so at once, and the way over the main thread's poller costs more than reading a small object.
 6. Who has just taken a connection leaves the next one to the other processes for a moment, longer the more its threads
@@ -21,7 +22,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import structlog
@@ -38,7 +39,7 @@ from api.http.problems import (
     TRANSFER_CODING,
     ProblemType,
 )
-from api.server.client_socket import Waits
+from api.server.client_socket import ClientSocket, Waits
 from api.server.connection import Connection, WaitingFor
 from api.server.lobby import Lobby
 from api.server.request_head import UnusableHeader
@@ -87,6 +88,10 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         self._asked = 0  # connections that threads have, or are to have
         self._swept = 0.0
         self._left_until = 0.0  # until when new connections are the other processes'
+
+    def run(self) -> None:
+        self.wsgi: Any = _resetting(self.wsgi)
+        super().run()
 
     # -- the main thread
 
@@ -222,6 +227,7 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
             return keep
         except TimeoutError:
             log.info("client_stalled")
+            conn.sock.reset()
             return False
 
     def _rest_is_read(self, conn: Connection) -> bool:
@@ -244,6 +250,28 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
         if isinstance(exc, UnusableHeader):
             detail = str(exc)
         refuse(client, "" if req is None else str(req.path), answer, detail)
+
+
+def _resetting(application: Any) -> Any:
+    """The WSGI application, with the connection reset when an answer of it breaks off in the middle."""
+
+    def call(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        return _whole_or_reset(application(environ, start_response), environ["gunicorn.socket"])
+
+    return call
+
+
+def _whole_or_reset(answer: Any, client: ClientSocket) -> Iterator[bytes]:
+    try:
+        yield from answer
+    except GeneratorExit:
+        raise
+    except BaseException:
+        client.reset()
+        raise
+    finally:
+        if hasattr(answer, "close"):
+            answer.close()
 
 
 class Log(glogging.Logger):  # type: ignore[misc]

@@ -209,10 +209,35 @@ def test_absolute_form_brings_its_own_host(server: Server) -> None:
     assert status_of(server.send(foreign.encode())) == 403
 
 
-def test_damage_behind_the_first_chunk_cuts_the_download(server: Server) -> None:
+def test_damage_behind_the_first_chunk_ends_the_download_in_a_reset(server: Server) -> None:
     server.ask("PUT", BASE + "damaged", body=os.urandom(3_200_000))
     assert status_of(server.ask("POST", "/prueba/estropear")) == 204
-    answer = server.ask("GET", BASE + "damaged")
-    assert status_of(answer) == 200
-    assert b"Content-Length: 3200000" in answer
-    assert 0 < len(body_of(answer)) < 3_200_000
+    came = bytearray()
+    with server.connect() as sock:
+        sock.sendall(f"GET {BASE}damaged HTTP/1.1\r\n{HOST}\r\n".encode())
+        with pytest.raises(ConnectionResetError):
+            read_into(came, sock)
+    assert status_of(bytes(came)) == 200
+    assert b"Content-Length: 3200000" in came
+    assert len(body_of(bytes(came))) < 3_200_000
+
+
+def test_a_client_that_reads_in_pieces_does_not_take_a_broken_download_for_whole(server: Server) -> None:
+    server.ask("PUT", BASE + "broken", body=os.urandom(3_200_000))
+    assert status_of(server.ask("POST", "/prueba/estropear")) == 204
+    connection = http.client.HTTPConnection("localhost", server.port)
+    connection.request("GET", BASE + "broken")
+    answer = connection.getresponse()
+    with pytest.raises(ConnectionResetError):
+        read_in_pieces(answer)
+    connection.close()
+
+
+def read_into(came: bytearray, sock: socket.socket) -> None:
+    while piece := sock.recv(1 << 16):
+        came += piece
+
+
+def read_in_pieces(answer: http.client.HTTPResponse) -> None:
+    while answer.read(1 << 16):
+        continue

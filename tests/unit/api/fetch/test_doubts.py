@@ -18,7 +18,7 @@ class Stage:
         return self.queue.ids.get(TaskName.DOUBT, [])
 
 
-def test_a_blob_is_handed_on_once_a_minute() -> None:
+def test_a_blob_is_not_handed_on_again_at_once() -> None:
     stage = Stage()
     for _ in range(5):
         stage.doubts.raise_on("a")

@@ -251,7 +251,8 @@ def test_an_answer_that_is_read_slowly_and_steadily_comes_whole_and_one_that_is_
             time.sleep(0.03)
         assert count > BIG
         wait_until(lambda: not server.worker.waits, what="nobody is waited for")
-        assert len(read_all(stalled)) < BIG
+        with pytest.raises(ConnectionResetError):  # or it would take what it got for whole
+            read_all(stalled)
 
 
 @pytest.mark.parametrize("server", [60], indirect=True)
