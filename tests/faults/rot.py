@@ -119,3 +119,26 @@ def run_job(cluster: Cluster, kind: str, prefix: str) -> Mapping[str, Any]:
     wait_until(over, 2 * SECONDS, f"the {kind} job ends")
     assert found["state"] == "done", found
     return dict(found["report"])
+
+
+def rotten(cluster: Cluster, disks: Disks, prefix: str, sizes: Sequence[int]) -> Iterator[Bad]:
+    """Objects of these sizes, each with one byte changed on one node's disk; deleted afterwards."""
+    objects = [store_first_there(cluster, disks, prefix, size) for size in sizes]
+    cluster.wait_converged()
+    bad = Bad(cluster, objects)
+    for stored in objects:
+        disks[NODE].flip(stored.name, stored.sealed, len(stored.sealed) * 5 // 8)
+    yield bad
+    for stored in objects:
+        assert cluster.delete(stored.key).status == 204
+
+
+def assert_mended(cluster: Cluster, disks: Disks, rot: Bad) -> None:
+    rot.wait_proven()
+    for stored in rot.objects:
+        assert [node for node, disk in disks.items() if disk.read(stored.name) != stored.sealed] == []
+    assert rot.told("copy_repaired") == rot.ids
+    assert rot.kept(disks) | rot.told("evidence_not_kept") == rot.ids, "it is kept, or told that it is not"
+    wait_until(lambda: cluster.status()["copies"] == NOTHING, 20, "nothing is left to do")
+    assert cluster.status()["dead_letters"] == 0
+    wait_until(lambda: set(cluster.states().values()) == {"up"}, 20, "the node is not the trouble")

@@ -5,13 +5,12 @@ Writing over it heals nothing. The copy comes to lie under another name on that 
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from common.model.sizes import MIB
-from tests.faults.rot import NODE, NOTHING, SECONDS, Bad, Disks, Stored, disks_of, run_job, store_first_there
+from tests.faults.rot import NODE, NOTHING, SECONDS, Bad, Disks, Stored, run_job, store_first_there
 from tests.support.cluster import Cluster
 from tests.support.disk import Disk
 from tests.support.shared import wish
@@ -21,23 +20,6 @@ SIZES = (16 * 1024, 200_000, 9 * MIB)
 
 
 CLUSTER = wish("--node-kind", "minio", BOVEDA_SCRUB_PERIOD="2", BOVEDA_LOG_FORMAT="json")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_scrub(cluster: Cluster) -> None:
-    """It stands until a test starts it: what is read before was asked for."""
-    cluster.act("stop", "scrub")
-
-
-@pytest.fixture(scope="module")
-def disks(cluster: Cluster) -> Iterator[Disks]:
-    with disks_of(cluster) as found:
-        yield found
-
-
-@pytest.fixture
-def prefix() -> str:
-    return secrets.token_hex(4)
 
 
 @pytest.fixture

@@ -1,61 +1,30 @@
 """A byte changes on a node's disk, under the server: it refuses that name and serves all others (scenarios 15, 16, 20).
 
-That is evidence about a copy, not about the node. It is read around, mended, told, and never counted as good.
+That is evidence about a copy, not about the node. It is read around, mended, told, and never counted as good. These are
+MinIO's disks; `test_rot_on_seaweedfs` has the other kind.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from cli.cluster.home import servers
 from common.model.sizes import MIB
-from tests.faults.rot import NODE, NOTHING, SECONDS, Bad, Disks, disks_of, run_job, store_first_there
+from tests.faults.rot import SECONDS, Bad, Disks, assert_mended, rotten, run_job
 from tests.support.cluster import Cluster
-from tests.support.servers import absent
 from tests.support.shared import wish
 from tests.support.waiting import wait_until
 
-# Within MinIO's xl.meta and beside it, one chunk of SeaweedFS and several, one blob of ours and two.
+CLUSTER = wish("--node-kind", "minio", BOVEDA_SCRUB_PERIOD="2", BOVEDA_LOG_FORMAT="json")
+# Within xl.meta and beside it, one chunk and several, one blob of ours and two.
 SIZES = (16 * 1024, 16 * 1024 + 1, 100_000, 200_000, 3 * MIB, 9 * MIB)
 WORKERS = ("worker1", "worker2")
 
 
-@pytest.fixture(scope="module", params=servers.NODE_KINDS)
-def cluster(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """Its scrub stands until a test starts it: what is read before was asked for."""
-    if servers.find_node(request.param) is None:
-        absent(f"no {request.param} server is installed")
-    home = tmp_path_factory.mktemp("faults") / "home"
-    with wish("--node-kind", request.param, BOVEDA_SCRUB_PERIOD="2", BOVEDA_LOG_FORMAT="json").running(home) as running:
-        running.act("stop", "scrub")
-        yield running
-
-
-@pytest.fixture(scope="module")
-def disks(cluster: Cluster) -> Iterator[Disks]:
-    with disks_of(cluster) as found:
-        yield found
-
-
-@pytest.fixture
-def prefix() -> str:
-    return secrets.token_hex(4)
-
-
 @pytest.fixture
 def rot(cluster: Cluster, disks: Disks, prefix: str) -> Iterator[Bad]:
-    """Objects of all sizes, each with one byte changed on one node's disk."""
-    objects = [store_first_there(cluster, disks, prefix, size) for size in SIZES]
-    cluster.wait_converged()
-    bad = Bad(cluster, objects)
-    for stored in objects:
-        disks[NODE].flip(stored.name, stored.sealed, len(stored.sealed) * 5 // 8)
-    yield bad
-    for stored in objects:
-        assert cluster.delete(stored.key).status == 204
+    yield from rotten(cluster, disks, prefix, SIZES)
 
 
 @pytest.fixture
@@ -77,17 +46,6 @@ def idle_workers(cluster: Cluster) -> Iterator[Callable[[], None]]:
 
     yield start
     start()
-
-
-def assert_mended(cluster: Cluster, disks: Disks, rot: Bad) -> None:
-    rot.wait_proven()
-    for stored in rot.objects:
-        assert [node for node, disk in disks.items() if disk.read(stored.name) != stored.sealed] == []
-    assert rot.told("copy_repaired") == rot.ids
-    assert rot.kept(disks) | rot.told("evidence_not_kept") == rot.ids, "it is kept, or told that it is not"
-    wait_until(lambda: cluster.status()["copies"] == NOTHING, 20, "nothing is left to do")
-    assert cluster.status()["dead_letters"] == 0
-    assert set(cluster.states().values()) == {"up"}, "the node was never the trouble"
 
 
 def test_reads_are_right_and_find_the_copies_that_are_rotten_on_a_disk(
