@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench.systems import RCLONE
-from cli.cluster.home.servers import find_minio, find_queue, find_seaweedfs
+from cli.cluster.home.programs import find_minio, find_queue, find_seaweedfs
 
 _PACKAGES = ("flask", "gunicorn", "celery", "sqlalchemy", "pycryptodome", "minio", "urllib3")
 _GIB = 1 << 30

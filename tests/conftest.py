@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.cluster.home import servers
+from cli.cluster.home import programs
 from cli.cluster.home.servers import NodeKind
 from tests.support.cluster import Cluster
 from tests.support.proxy import Proxy
@@ -35,7 +35,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def any_kind() -> NodeKind:
     """MinIO where there is one, else SeaweedFS, which is always there."""
-    return "minio" if servers.find_minio() else "seaweedfs"
+    return "minio" if programs.find_minio() else "seaweedfs"
 
 
 def _session_node(kind: NodeKind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:

@@ -27,7 +27,7 @@ import psycopg
 import pytest
 from redis import Redis, RedisError
 
-from cli.cluster.home import servers
+from cli.cluster.home import programs, servers
 from cli.cluster.home.servers import Credentials, Launch, NodeKind
 from cli.cluster.host import ports
 from common.blobstore.base import Deadline
@@ -160,7 +160,7 @@ class RealNode(Server):
     """A storage node with a bucket. `spec` and `credentials` (a folder of files) are what Bóveda is told of it."""
 
     def __init__(self, kind: NodeKind, folder: Path, name: str = "node1", bucket: str = "boveda") -> None:
-        program = servers.find_node(kind)
+        program = programs.find_node(kind)
         if program is None:
             absent(f"no {kind} server is installed")
         self.kind = kind
@@ -233,7 +233,7 @@ class RealQueue(Server):
     """Redis or Valkey with a password; `url` carries it."""
 
     def __init__(self, folder: Path) -> None:
-        program = servers.find_queue()
+        program = programs.find_queue()
         if program is None:
             absent("no redis-server or valkey-server is installed")
         self.password = secrets.token_hex(16)

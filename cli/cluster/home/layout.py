@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count, islice
 
-from cli.cluster.home import servers
+from cli.cluster.home import programs, servers
 from cli.cluster.home.home import Home
 from cli.cluster.home.servers import Credentials, NodeKind
 from cli.cluster.host import ports, private_file
@@ -66,7 +66,7 @@ def add(home: Home, name: str) -> Layout:
     old = read(home)
     if old is None or not _NAME.fullmatch(name) or name in old.nodes:
         raise NotAllowed("NAME", f"{name} cannot be added here")
-    kind, _ = servers.choose_node(next((place.kind for place in old.nodes.values()), "auto"))
+    kind, _ = programs.choose_node(next((place.kind for place in old.nodes.values()), "auto"))
     place = NodePlace(kind, ports.pick(servers.PORTS[kind], old.used()))
     layout = replace(old, nodes={**old.nodes, name: place})
     _write(home, layout)
@@ -115,7 +115,7 @@ def _with_nodes(home: Home, layout: Layout, number: int | None, kind: str) -> La
     if wanted == there:
         return layout
     # Nodes that come later are of the kind of the first.
-    chosen, _ = servers.choose_node(next((place.kind for place in layout.nodes.values()), kind))
+    chosen, _ = programs.choose_node(next((place.kind for place in layout.nodes.values()), kind))
     added = {name: NodePlace(chosen, []) for name in islice(next_names(home, layout.nodes), wanted - there)}
     return replace(layout, nodes={**layout.nodes, **added})
 

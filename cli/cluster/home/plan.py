@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from cli.cluster.home import layout, servers
+from cli.cluster.home import layout, programs, servers
 from cli.cluster.home.home import Home
 from cli.cluster.home.layout import Layout
 from cli.cluster.home.servers import Launch
@@ -90,7 +90,7 @@ def replace_host(host: str, port: int) -> str:
 
 def node(home: Home, places: Layout, name: str) -> Spec:
     place = places.nodes[name]
-    _, program = servers.choose_node(place.kind)
+    _, program = programs.choose_node(place.kind)
     launch = servers.node(place.kind, program, home.node(name), place.ports, layout.credentials(home, name))
     return Spec(
         name=name,
@@ -105,7 +105,7 @@ def node(home: Home, places: Layout, name: str) -> Spec:
 
 def _queue(home: Home, places: Layout) -> Spec:
     data = home.path / "queue"
-    launch = servers.queue(servers.choose_queue(), data, places.queue_port, places.queue_password)
+    launch = servers.queue(programs.choose_queue(), data, places.queue_port, places.queue_password)
     return Spec("queue", "queue", launch, data, home.log("queue"))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.cluster.home import layout, plan, servers
+from cli.cluster.home import layout, plan, programs
 from cli.cluster.home.home import Home
 from cli.cluster.host import ports
 from common.errors import ConfigurationError, NotAllowed
@@ -149,17 +149,17 @@ def test_every_worker_shows_what_it_counts_at_an_address_of_its_own(home: Home) 
 def test_a_program_named_in_the_environment_has_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOVEDA_MINIO", "/nowhere/minio")
     with pytest.raises(ConfigurationError, match="BOVEDA_MINIO"):
-        servers.choose_node("auto")
+        programs.choose_node("auto")
 
 
 def test_without_a_minio_the_nodes_are_seaweedfs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("BOVEDA_MINIO", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(servers, "_go_bin", lambda: tmp_path)
-    assert servers.choose_node("auto")[0] == "seaweedfs"
+    monkeypatch.setattr(programs, "_go_bin", lambda: tmp_path)
+    assert programs.choose_node("auto")[0] == "seaweedfs"
     with pytest.raises(ConfigurationError, match="no MinIO server"):
-        servers.choose_node("minio")
-    assert servers.find_queue() is not None, "the wheel's own"
+        programs.choose_node("minio")
+    assert programs.find_queue() is not None, "the wheel's own"
 
 
 def test_picked_ports_are_free_distinct_and_outside_of_what_outgoing_connections_take() -> None:
