@@ -2,6 +2,9 @@
 
 Secrets go by environment or by files of mode 0600, never by arguments, which every user of a machine can read. A node
 gets an environment of its own making: none of ours, where the queue's password is.
+
+A node answers requests signed with its credentials, on one port, and nothing else to anybody: neither another user of
+the machine nor a page in the user's browser, which can send to every port of 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from cli.cluster.home.certificate import key_and_certificate
 
 NodeKind = Literal["minio", "seaweedfs"]
 NODE_KINDS: tuple[NodeKind, ...] = ("minio", "seaweedfs")
@@ -62,16 +67,16 @@ def node(kind: NodeKind, program: str, data: Path, ports: Sequence[int], credent
 def _minio(program: str, data: Path, ports: Sequence[int], credentials: Credentials) -> Launch:
     serving, console = ports
     arguments = ("--address", f"{HOST}:{serving}", "--console-address", f"{HOST}:{console}", str(data / "data"))
+    endpoint = f"http://{HOST}:{serving}"
     environment = {
         **_environment(data),
         "MINIO_ROOT_USER": credentials.access_key,
         "MINIO_ROOT_PASSWORD": credentials.secret_key,
         "MINIO_BROWSER": "off",
         "MINIO_UPDATE": "off",
+        "MINIO_API_CORS_ALLOW_ORIGIN": endpoint,  # its default is every page
     }
-    return Launch(
-        (program, "server", "--quiet", *arguments), environment, f"http://{HOST}:{serving}", "/minio/health/live"
-    )
+    return Launch((program, "server", "--quiet", *arguments), environment, endpoint, "/minio/health/live")
 
 
 _WEED_PORTS = (
@@ -83,11 +88,17 @@ _WEED_OPTIONS = (
     *("-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false", "-s3.iam=false"),
     "-s3.autoCreateBucket=false",  # or a node that lost its disk would take blobs as if nothing had happened
     "-master.telemetry=false",
+    "-disableHttp",  # of master and filer: their parts speak gRPC
+    # In the folder where it runs, since a path from the root may be too long for a socket; its default is /tmp.
+    *("-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock"),
 )
+_WEED_GRPC = ("MASTER", "VOLUME", "FILER", "S3", "ADMIN", "WORKER", "CLIENT")
+_WEED_HTTPS = ("MASTER", "VOLUME", "FILER", "ADMIN", "CLIENT")
 
 
 def _seaweedfs(program: str, data: Path, ports: Sequence[int], credentials: Credentials) -> Launch:
-    config = data / "s3.json"
+    """All of its parts in one process. They talk over ports which have no passwords, but ask for this certificate."""
+    config, certificate, endpoint = data / "s3.json", data / "parts.pem", f"http://{HOST}:{ports[0]}"
     identity = {
         "name": "boveda",
         "credentials": [{"accessKey": credentials.access_key, "secretKey": credentials.secret_key}],
@@ -97,10 +108,21 @@ def _seaweedfs(program: str, data: Path, ports: Sequence[int], credentials: Cred
     argv = (
         *(program, "-logtostderr=true", "mini", f"-dir={data / 'data'}", f"-s3.config={config}"),
         *_WEED_OPTIONS,
+        f"-s3.allowedOrigins={endpoint}",  # its default is every page
         *named,
     )
-    files = {config: json.dumps({"identities": [identity]}) + "\n"}
-    return Launch(argv, _environment(data), f"http://{HOST}:{ports[0]}", "/healthz", files)
+    files = {
+        config: json.dumps({"identities": [identity]}) + "\n",
+        certificate: key_and_certificate(HOST),
+    }
+    return Launch(argv, {**_environment(data), **_weed_tls(str(certificate))}, endpoint, "/healthz", files)
+
+
+def _weed_tls(certificate: str) -> dict[str, str]:
+    """What would stand in its security.toml: both ends of each connection show the certificate and want to see it."""
+    grpc = {f"WEED_GRPC_{part}_{item}": certificate for part in _WEED_GRPC for item in ("CERT", "KEY")}
+    https = {f"WEED_HTTPS_{part}_{item}": certificate for part in _WEED_HTTPS for item in ("CERT", "KEY", "CA")}
+    return {"WEED_GRPC_CA": certificate, "WEED_HTTPS_CLIENT_ENABLED": "true", **grpc, **https}
 
 
 def queue(program: str, data: Path, port: int, password: str) -> Launch:

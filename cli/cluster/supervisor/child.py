@@ -112,7 +112,7 @@ class Child:
                 private_file.write(path, text)
             _rotate(spec)
             with spec.log.open("ab") as log:
-                folder = spec.data if spec.kind in ("node", "queue") else spec.log.parent
+                folder = _folder(spec)
                 self._process = (
                     forked.start(spec.name, launch, folder, log.fileno())
                     if launch.main
@@ -166,6 +166,11 @@ def _program(launch: Launch, folder: Path, log: int) -> subprocess.Popen[bytes]:
         start_new_session=True,
         umask=0o077,
     )
+
+
+def _folder(spec: Spec) -> Path:
+    """Where it runs: a node beside its disk, on which nothing but blobs has to be."""
+    return {"node": spec.data.parent, "queue": spec.data}.get(spec.kind, spec.log.parent)
 
 
 def _cause(status: int) -> str:
