@@ -1,4 +1,8 @@
-"""Celery's consumer, with its events gathered for a moment.
+"""Celery's consumer: it keeps to itself, and its events are gathered for a moment.
+
+What the workers of one host would tell each other nobody reads. They would wait a second for it at each start, and what
+listens to it can end a worker when Redis comes back (an AttributeError inside kombu). So that part is left out here,
+whatever a command line says.
 
 A worker tells Flower of each task three times, and Celery publishes what it has to tell at every turn of its loop. Each
 publish costs about as much as the work for a small copy; gathered for half a second, they cost next to nothing.
@@ -17,6 +21,9 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
     """Named in the setting `worker_consumer`."""
 
     _flush_due = False
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options, without_gossip=True, without_mingle=True)
 
     def on_send_event_buffered(self) -> None:
         if self.hub and not self._flush_due:

@@ -150,11 +150,9 @@ def _flower(home: Home, environment: Mapping[str, str], port: int) -> Spec:
 def _worker(home: Home, environment: Mapping[str, str], name: str, queues: str, threads: int, metrics: int) -> Spec:
     """`metrics`: the port where it shows what it counts; that is its endpoint."""
     arguments = ("worker", "--pool", "threads", "-c", str(threads), "-Q", queues, "-n", f"{name}@%h")
-    # What the workers of one host would tell each other, and wait a second for at each start, nobody reads.
     environment = {**environment, "BOVEDA_WORKER_METRICS": f"{servers.HOST}:{metrics}"}
     # A heartbeat tells Flower that the worker lives, and costs more than anything else that it does while idle.
-    quiet = ("--without-mingle", "--without-gossip", "--heartbeat-interval", "10")
-    launch = _celery(environment, *arguments, *quiet)
+    launch = _celery(environment, *arguments, "--heartbeat-interval", "10")
     launch = replace(launch, endpoint=replace_host(servers.HOST, metrics), ready="/metrics")
     return Spec(name, "worker", launch, home.path, home.log(name))
 

@@ -138,6 +138,22 @@ def test_workers_go_on_after_the_queue_was_killed_and_has_lost_everything(plant:
     assert plant.on_nodes(blob) == [data] * 3
 
 
+def test_a_worker_outlives_a_queue_that_restarts_again_and_again_amid_its_work(plant: Plant) -> None:
+    worker = plant.worker()
+    plant.beat()
+    for turn in range(4):
+        keys = [f"{turn}-{number}" for number in range(20)]
+        publish(plant, TaskName.REPLICATE, *[plant.put(key)[0] for key in keys])
+        plant.redis.kill()
+        plant.redis.start()
+        for key in keys:
+            plant.wait_whole(key, 60)
+    assert worker.poll() is None
+    log = plant.log("worker0")
+    assert "AttributeError" not in log
+    assert log.count("Traceback") <= 4 * 3, "a few for each time the queue went, and none while it is away"
+
+
 def test_a_worker_ends_soon_and_quietly_when_it_is_told_to(plant: Plant) -> None:
     worker = plant.worker()
     blob, _ = plant.put("a")

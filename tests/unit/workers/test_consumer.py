@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
+from common.queue.celery import make_app
+from common.settings import Settings
 from workers.consumer import EVENTS_SECONDS, Consumer
 
 
@@ -47,3 +50,16 @@ def test_without_a_loop_there_is_nothing_to_gather() -> None:
     consumer.hub, consumer.event_dispatcher = None, Dispatcher()
     consumer.on_send_event_buffered()
     assert consumer.event_dispatcher.flushes == 0
+
+
+def test_workers_tell_each_other_nothing_whatever_the_command_line_says() -> None:
+    app = make_app(Settings(redis_url="redis://127.0.0.1:1/0"))
+    consumer = Consumer(
+        lambda _request: None,
+        app=app,
+        controller=SimpleNamespace(use_eventloop=False),
+        worker_options={"without_gossip": False, "without_mingle": False},
+    )
+    assert not consumer.gossip.enabled
+    steps = {type(step).__name__: step.enabled for step in consumer.blueprint.order}
+    assert (steps["Mingle"], steps["Gossip"], steps["Tasks"]) == (False, False, True)
