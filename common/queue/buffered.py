@@ -5,6 +5,9 @@ times as long while many come, because a message costs a worker more than an id 
 BATCH_IDS. After a failed publish the thread pauses, longer each time, and what it could not hand
 over stays in the buffer; a full buffer drops what comes (the sweep finds it in the catalogue). So a Redis that is dead
 or hangs costs a request one lock.
+
+What is for a queue in which many messages wait already is dropped too: nobody reads them, and a Redis whose memory is
+full ends the very workers that would.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import structlog
 from prometheus_client import Counter
 
 from common.errors import QueueUnavailable
-from common.queue.base import BATCH_IDS, Enqueuer, JobQueue, TaskName
+from common.queue.base import BATCH_IDS, QUEUE_OF, Enqueuer, JobQueue, TaskName
 
 LOG = structlog.get_logger(__name__)
 
@@ -26,11 +29,15 @@ INTERVAL_SECONDS: Final = 0.05
 MANY_IDS: Final = 4
 MANY_INTERVALS: Final = 3
 CAPACITY: Final = 10_000
+FULL: Final = 2_000  # messages in a queue, of up to some 4 KiB each
+LOOK_SECONDS: Final = 1.0
 PAUSE_SECONDS: Final = (0.5, 1.0, 2.0, 4.0)
 STOP_SECONDS: Final = 3.0
 
 PUBLISHED = Counter("boveda_ids_published_total", "Ids handed to the queue", ["task"])
-DROPPED = Counter("boveda_ids_dropped_total", "Ids dropped because the buffer was full; the sweep finds them", ["task"])
+DROPPED = Counter(
+    "boveda_ids_dropped_total", "Ids dropped because the buffer or the queue was full; the sweep finds them", ["task"]
+)
 FAILED = Counter("boveda_publish_failures_total", "Messages the queue did not take", ["task"])
 
 
@@ -54,6 +61,8 @@ class BufferedEnqueuer(Enqueuer):
         self._waiting: dict[TaskName, dict[str, None]] = {}
         self._count = 0
         self._last_round = 0
+        self._looked_at = -LOOK_SECONDS
+        self._full: frozenset[str] = frozenset()
         self._stop_at: float | None = None
         self._thread: Thread | None = None
 
@@ -117,8 +126,14 @@ class BufferedEnqueuer(Enqueuer):
 
     def _publish_round(self) -> bool:
         """Publish what waits now; what the queue did not take waits on."""
+        if not self._look():
+            return False
         with self._changed:
             waiting, self._waiting = self._waiting, {}
+            for task in [task for task in waiting if QUEUE_OF[task].value in self._full]:
+                dropped = len(waiting.pop(task))
+                self._count -= dropped
+                DROPPED.labels(task.value).inc(dropped)
         self._last_round = sum(len(ids) for ids in waiting.values())
         batches = [(task, batch) for task, ids in waiting.items() for batch in _batches(list(ids))]
         for number, (task, ids) in enumerate(batches):
@@ -127,6 +142,24 @@ class BufferedEnqueuer(Enqueuer):
                 return False
             with self._changed:
                 self._count -= len(ids)
+        return True
+
+    def _look(self) -> bool:
+        """Now and then: which queues are full. False if Redis cannot be asked."""
+        if time.monotonic() - self._looked_at < LOOK_SECONDS:
+            return True
+        try:
+            depths = self._queue.depths()
+        except QueueUnavailable:
+            return False
+        except Exception:  # the edge of a thread that has to live as long as the process
+            LOG.exception("depths_unexpected")
+            return False
+        self._looked_at = time.monotonic()
+        full = frozenset(queue for queue, depth in depths.items() if depth >= FULL)
+        if full != self._full:
+            LOG.warning("queues_full", queues=sorted(full))
+            self._full = full
         return True
 
     def _publish(self, task: TaskName, ids: list[str]) -> bool:

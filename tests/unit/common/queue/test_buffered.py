@@ -9,19 +9,24 @@ from prometheus_client import REGISTRY
 
 from common.errors import QueueUnavailable
 from common.queue.base import BATCH_IDS, JobQueue, TaskName
-from common.queue.buffered import BufferedEnqueuer
+from common.queue.buffered import FULL, BufferedEnqueuer
 
 R, V = TaskName.REPLICATE, TaskName.VERIFY
 
 
 class Publishing(JobQueue):
-    """Notes what was published and when; `down`: takes nothing; `gate`: waits before each message."""
+    """Notes what was published and when; `down`: takes nothing; `gate`: waits before each message.
+
+    `unaskable`: it does not tell its depths, which are `waiting`.
+    """
 
     def __init__(self) -> None:
         self.messages: list[tuple[TaskName, list[str]]] = []
         self.times: list[float] = []
         self.tries = 0
-        self.down = False
+        self.down = self.unaskable = False
+        self.looks = 0
+        self.waiting: dict[str, int] = {}
         self.error: Exception | None = None
         self.gate = threading.Event()
         self.gate.set()
@@ -37,7 +42,10 @@ class Publishing(JobQueue):
         self.times.append(time.monotonic())
 
     def depths(self) -> dict[str, int]:
-        return {}
+        self.looks += 1
+        if self.unaskable:
+            raise QueueUnavailable("down")
+        return self.waiting
 
     @property
     def ids(self) -> list[str]:
@@ -224,3 +232,28 @@ def test_ids_of_many_threads_all_arrive(queue: Publishing, make: Make) -> None:
     for thread in threads:
         thread.join()
     until(lambda: sorted(queue.ids, key=int) == [str(number) for number in range(800)])
+
+
+def test_a_queue_in_which_many_messages_wait_gets_no_more_and_the_others_do(
+    make: Make, queue: Publishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.queue.buffered.LOOK_SECONDS", 0.0)
+    queue.waiting = {"replicate": FULL, "repair": FULL - 1}
+    before = counted("boveda_ids_dropped_total", R)
+    enqueuer = make()
+    enqueuer.enqueue(R, ["a", "b"])
+    enqueuer.enqueue(V, ["c"])
+    until(lambda: queue.ids == ["c"] and counted("boveda_ids_dropped_total", R) == before + 2)
+    queue.waiting = {"replicate": FULL - 1}
+    enqueuer.enqueue(R, ["a"])
+    until(lambda: queue.ids == ["c", "a"])
+
+
+def test_ids_wait_on_while_a_queue_cannot_be_asked(make: Make, queue: Publishing) -> None:
+    queue.unaskable = True
+    enqueuer = make(pauses=(0.01,))
+    enqueuer.enqueue(R, ["a"])
+    until(lambda: queue.looks > 1)
+    assert queue.tries == 0
+    queue.unaskable = False
+    until(lambda: queue.ids == ["a"])
