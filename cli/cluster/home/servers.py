@@ -46,7 +46,7 @@ class Launch:
     env is its whole environment. files are written before, mode 0600. ready is a path that answers 200 by HTTP once it
     serves, or empty where there is none (the queue: it answers PING). grace: seconds between SIGTERM and SIGKILL.
     main is empty for a program; for a process of our own it is the `module:function` that a fork of the supervisor
-    calls, with argv as its arguments.
+    calls, with argv as its arguments. mark: see `diskwatch`.
     """
 
     argv: Sequence[str]
@@ -56,6 +56,7 @@ class Launch:
     files: Mapping[Path, str] = field(default_factory=dict, repr=False)
     grace: float = 5.0
     main: str = ""
+    mark: Path | None = None
 
 
 def node(kind: NodeKind, program: str, data: Path, ports: Sequence[int], credentials: Credentials) -> Launch:
@@ -115,7 +116,8 @@ def _seaweedfs(program: str, data: Path, ports: Sequence[int], credentials: Cred
         config: json.dumps({"identities": [identity]}) + "\n",
         certificate: key_and_certificate(HOST),
     }
-    return Launch(argv, {**_environment(data), **_weed_tls(str(certificate))}, endpoint, "/healthz", files)
+    environment = {**_environment(data), **_weed_tls(str(certificate))}
+    return Launch(argv, environment, endpoint, "/healthz", files, mark=data / "data" / "vol_dir.uuid")
 
 
 def _weed_tls(certificate: str) -> dict[str, str]:

@@ -24,6 +24,7 @@ from cli.cluster.home.servers import Launch
 from cli.cluster.host import private_file
 from cli.cluster.host.processes import ProcessIdentity
 from cli.cluster.supervisor import forked
+from cli.cluster.supervisor.diskwatch import DiskWatch
 from cli.cluster.supervisor.forked import Forked
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
@@ -45,7 +46,7 @@ def delay(deaths: int) -> float:
 
 
 class Child:
-    """`poll` is called often; it does what is due and says what happened."""
+    """`poll` is called often; it does what is due and says what happened. What lost its disk is started anew."""
 
     def __init__(self, spec: Spec, restart: bool = True) -> None:
         self.spec = spec
@@ -58,6 +59,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | Forked | None = None
         self._since = 0.0
         self._due = 0.0
+        self._disk = DiskWatch(spec.launch.mark)
 
     @property
     def pid(self) -> int | None:
@@ -99,6 +101,9 @@ class Child:
                 return self._bury(now)
             if self.state is State.ENDING and now > self._due:
                 self._kill_session()
+            elif self.state is State.RUNNING and self._disk.gone():
+                self._kill_session()
+                return "its disk is gone from under it, and what it still says is not to be believed: killed"
         elif self.state is State.WAITING and now >= self._due:
             self.restarts += 1
             return self._spawn()
@@ -121,6 +126,7 @@ class Child:
         except OSError as error:
             return self._after_death(time.monotonic(), f"cannot be started ({error.strerror})")
         self._since = time.monotonic()
+        self._disk.begin()
         self.identity = ProcessIdentity.of(self._process.pid)
         self.state = State.RUNNING
         return f"started (pid {self._process.pid})"
