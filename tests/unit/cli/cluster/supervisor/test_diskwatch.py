@@ -108,7 +108,7 @@ def test_a_server_without_a_mark_is_left_alone() -> None:
 def test_a_server_whose_disk_is_gone_is_killed_and_starts_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.cluster.diskwatch.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("cli.cluster.supervisor.diskwatch.LOOK_SECONDS", 0.0)
     mark = tmp_path / "mark"
     mark.write_text("one")
     plain = spec(tmp_path, "node1", SLEEPS)
