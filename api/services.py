@@ -20,7 +20,6 @@ from common.settings import Settings
 if TYPE_CHECKING:
     from api.fetch.fetch_object import FetchObject
     from api.http.auth import Guard
-    from api.store.delete_object import DeleteObject
     from api.store.resumable_uploads import ResumableUploads
     from api.store.store_object import StoreObject
 
@@ -54,7 +53,6 @@ class Services:
     store: StoreObject
     uploads: ResumableUploads
     fetch: FetchObject
-    delete: DeleteObject
     guard: Guard
     start: Callable[[], None] = field(default=lambda: None)
     stop: Callable[[], None] = field(default=lambda: None)

@@ -16,7 +16,6 @@ from api.http.auth import Guard
 from api.services import Services
 from api.status.dependencies import Dependencies
 from api.status.status_cache import StatusCache
-from api.store.delete_object import DeleteObject
 from api.store.registered_keys import RegisteredKeys
 from api.store.resumable_uploads import ResumableUploads
 from api.store.store_object import StoreObject
@@ -71,7 +70,6 @@ def build(settings: Settings) -> Services:
         store=store,
         uploads=ResumableUploads(catalogue, nodes, keys, enqueuer, settings, store.buffers, store.spare),
         fetch=fetch,
-        delete=DeleteObject(catalogue),
         guard=guard,
         start=start,
         stop=stop,

@@ -78,7 +78,7 @@ def get_object(bucket: str, key: str) -> Response:
 @blueprint.delete(OBJECT)
 @documented("Delete an object", tag="objects", headers=GUARD_HEADERS, answers={204: None}, raises=(PreconditionFailed,))
 def delete_object(bucket: str, key: str) -> Response:
-    services().delete(bucket, key, guards(request))
+    services().catalogue.objects.delete(bucket, key, guards(request))
     return nothing()
 
 

@@ -65,7 +65,7 @@ def descargar(nombre: str) -> Response:
 )
 def eliminar(nombre: str) -> Response:
     name = _name(nombre)
-    services().delete(SPANISH_BUCKET, name, guards(request))
+    services().catalogue.objects.delete(SPANISH_BUCKET, name, guards(request))
     return answer({"mensaje": "archivo eliminado", "archivo": name})
 
 

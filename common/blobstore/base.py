@@ -107,12 +107,12 @@ FIRST_BYTE_SECONDS = 1.0
 
 
 def foreground(size: int) -> Deadline:
-    """Limit of a call a client waits for: 1 s and 1 s per 8 MiB, the first byte within 1 s (design 7)."""
+    """Limit of a call a client waits for: 1 s and 1 s per 8 MiB, the first byte within 1 s."""
     return Deadline(1 + size / (8 << 20), FIRST_BYTE_SECONDS)
 
 
 def background(size: int) -> Deadline:
-    """Limit of a worker's call: 10 s and 1 s per MiB (design 7)."""
+    """Limit of a worker's call: 10 s and 1 s per MiB."""
     return Deadline(10 + size / (1 << 20))
 
 

@@ -25,7 +25,7 @@ class Reach:
 
 
 class Copies(Protocol):
-    """The state machine of design 5. Every change adds 1 to the row's fence; an outcome carries the fence of its
+    """The state machine of a copy row. Every change adds 1 to the row's fence; an outcome carries the fence of its
     claim."""
 
     def due(

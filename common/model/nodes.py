@@ -89,8 +89,3 @@ class Node:
     @property
     def deletable_from(self) -> bool:
         return self.mode is not NodeMode.PAUSED and self.in_service
-
-    @property
-    def holds_good_copies(self) -> bool:
-        """Design 14: a stored copy here counts as good."""
-        return self.mode is not NodeMode.RETIRED and self.health is not NodeHealth.FOREIGN

@@ -15,12 +15,6 @@ from common.model.copies import Placed
 METADATA_BYTES_MAX = 8 * 1024
 
 
-class VersionState(StrEnum):
-    UPLOADING = "uploading"
-    CURRENT = "current"
-    DOOMED = "doomed"
-
-
 class ObjectState(StrEnum):
     REPLICATING = "replicating"
     PROTECTED = "protected"

@@ -252,7 +252,7 @@ def test_the_pages_of_a_scope_hold_every_blob_once(stage: Stage) -> None:
     assert len(stage.catalogue.copies.wanted(None, "", None, None, 10)) == 4
 
 
-# -- what is shown (design 14), computed in the database and from rows alike
+# -- what is shown, computed in the database and from rows alike
 
 
 @pytest.mark.parametrize(

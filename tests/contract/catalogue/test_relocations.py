@@ -219,7 +219,7 @@ def test_a_node_goes_when_it_is_retired_and_no_row_is_left_on_it(stage: Stage, f
     assert not stage.catalogue.relocations.remove(node), "there is nothing left to remove"
 
 
-# -- what is shown meanwhile (design 14)
+# -- what is shown meanwhile
 
 
 def test_an_object_stays_protected_while_a_further_copy_is_being_made(stage: Stage, fourth: str) -> None:

@@ -18,7 +18,6 @@ from api.http.auth import Guard
 from api.services import Services
 from api.status.dependencies import Dependencies
 from api.status.status_cache import StatusCache
-from api.store.delete_object import DeleteObject
 from api.store.registered_keys import RegisteredKeys
 from api.store.resumable_uploads import ResumableUploads
 from api.store.store_object import StoreObject
@@ -164,7 +163,6 @@ class ApiWorld:
                 self.catalogue, self.nodes, keys, enqueuer, self.settings, self.store.buffers, self.store.spare
             ),
             fetch=FetchObject(self.catalogue, self.nodes, keys, enqueuer),
-            delete=DeleteObject(self.catalogue),
             guard=Guard(self.settings, self.catalogue.tokens),
         )
 

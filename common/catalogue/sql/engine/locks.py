@@ -1,4 +1,4 @@
-"""The locks a writing transaction takes first on PostgreSQL, in this order (design 10).
+"""The locks a writing transaction takes first on PostgreSQL, in this order.
 
 Bucket, key and node rows FOR KEY SHARE (their states are judged on what that returns); an advisory lock on the
 object's name; then version and copy rows by id. SQLite has one writer and needs none of them: there the same

@@ -108,7 +108,7 @@ def stored_blobs(rows: Iterable[AnyRow]) -> list[StoredBlob]:
 
 
 def protection(wanted: int, rows: Sequence[AnyRow]) -> Protection:
-    """Design 14 over rows of blob × copy; the same counts as PROTECTION makes in the database."""
+    """How a version is protected, over rows of blob × copy; the same counts as `per_version` makes in the database."""
     counts: dict[str, list[int]] = {}
     harmed = False
     for row in rows:

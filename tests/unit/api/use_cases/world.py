@@ -10,7 +10,6 @@ from time import time
 
 from api.fetch.fetch_object import Fetched, FetchObject
 from api.store.buffers import BufferPool
-from api.store.delete_object import DeleteObject
 from api.store.receiving import Body, Expected
 from api.store.resumable_uploads import ResumableUploads
 from api.store.store_object import Stored, StoreObject
@@ -164,7 +163,6 @@ class World:
             lambda: self.monotonic,
         )
         self.fetch = FetchObject(catalogue, self.nodes, self.keys, self.queue)
-        self.delete = DeleteObject(catalogue)
 
     def close(self) -> None:
         """Also forget the bytes at once: worlds stand in cycles, and many tests would keep many of them."""
@@ -193,6 +191,9 @@ class World:
         return self.store(
             BUCKET, key, body, headers, preconditions=preconditions, write_copies=write_copies, expected=expected
         )
+
+    def delete(self, bucket: str, key: str) -> None:
+        self.catalogue.objects.delete(bucket, key, NO_PRECONDITIONS)
 
     def open(self, *ranges: tuple[int, int], key: str = "k") -> Fetched:
         """A read of these ranges (the whole without one), with its first chunk verified."""
