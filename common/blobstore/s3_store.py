@@ -96,7 +96,7 @@ class S3Store:
         return {name: code for name, code in failed.items() if not self._deleted_alone(name, deadline)}
 
     def _deleted_alone(self, name: str, deadline: Deadline) -> bool:
-        """MinIO deletes an object with an empty `xl.meta` if it is asked for that one, and fails at it among others."""
+        """MinIO says of an object with an empty `xl.meta` that it is gone if asked for it alone, and fails in bulk."""
         try:
             self.delete(name, deadline)
         except BlobStoreError:
