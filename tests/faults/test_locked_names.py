@@ -65,7 +65,7 @@ def wait_three_good_copies(
 
     wait_until(good, SECONDS, "three good copies of each")
     assert {cluster.json("stat", stored.key)["object"]["state"] for stored in objects} == {"protected"}
-    assert set(cluster.states().values()) == {"up"}, "the node was never the trouble"
+    wait_until(lambda: set(cluster.states().values()) == {"up"}, 20, "the node is not the trouble")
 
 
 def assert_nothing_left(cluster: Cluster, disks: Disks, before: dict[str, set[str]]) -> None:
