@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.servers import free_port
 from tests.unit.api.world import prepare
 
 ROOT = Path(__file__).parents[3]
@@ -68,13 +69,6 @@ def status_of(answer: bytes) -> int:
 
 def body_of(answer: bytes) -> bytes:
     return answer.partition(b"\r\n\r\n")[2]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def start(home: Path) -> Server:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import time
 from typing import Any
@@ -21,18 +21,15 @@ from api.status.status_cache import StatusCache
 from api.store.registered_keys import RegisteredKeys
 from api.store.resumable_uploads import ResumableUploads
 from api.store.store_object import StoreObject
-from common.blobstore.base import background
-from common.blobstore.memory import MemoryStore
 from common.catalogue.migrate import upgrade
 from common.catalogue.sql import SqlCatalogue, open_catalogue
-from common.crypto.keyring import KeyProvider, new_kek
-from common.errors import KeysUnavailable, NodeBusy
 from common.model.names import blob_name
-from common.model.nodes import Node, NodeHealth, NodeSpec
-from common.placement import Candidate
+from common.model.nodes import NodeHealth, NodeSpec
 from common.queue.base import Enqueuer, TaskName
 from common.queue.memory import MemoryQueue
 from common.settings import Settings
+from tests.support.keys import MemoryKeys
+from tests.support.seen_nodes import SeenNodes
 from tests.unit.api import documented
 
 MEMBERS = {"type", "title", "status", "detail", "request_id"}
@@ -53,77 +50,6 @@ def prepare(database: Path, nodes: int = 3) -> None:
     catalogue.close()
 
 
-class MemoryNodes:
-    """Nodes as this process sees them; `down` ones can be neither written nor read, `silent` ones answer no probe."""
-
-    def __init__(self, rows: Sequence[Node]) -> None:
-        self.rows = {node.id: node for node in rows}
-        self.stores = {node.id: MemoryStore() for node in rows}
-        self.down: set[str] = set()
-        self.silent: set[str] = set()
-        self.accepted: list[str] = []
-
-    def all(self) -> Mapping[str, Node]:
-        return self.rows
-
-    def candidates(self) -> Sequence[Candidate]:
-        return [Candidate(node_id, "", 1.0) for node_id in self.stores if node_id not in self.down]
-
-    def answering(self) -> Collection[str]:
-        return [candidate.id for candidate in self.candidates() if candidate.id not in self.silent]
-
-    def accept(self, node_id: str) -> int:
-        self.accepted.append(node_id)
-        return 0
-
-    def read_order(self, node_ids: Iterable[str]) -> Sequence[str]:
-        return sorted(node_id for node_id in node_ids if node_id in self.stores and node_id not in self.down)
-
-    def authenticated(self, node_id: str) -> None:
-        """Nothing here judges nodes by their traffic."""
-
-    def late_after(self, node_id: str) -> float:
-        return 60.0
-
-    def look_again(self, node_ids: Collection[str]) -> bool:
-        return False
-
-    def store(self, node_id: str) -> MemoryStore:
-        if node_id in self.down:
-            raise NodeBusy("the node is down")
-        return self.stores[node_id]
-
-    def blobs(self) -> list[tuple[MemoryStore, str]]:
-        """Every blob on every node."""
-        return [
-            (store, blob.name) for store in self.stores.values() for blob in store.list("blobs/", background(0)).blobs
-        ]
-
-
-class MemoryKeys(KeyProvider):
-    """One KEK. `away`: the keyring cannot be used."""
-
-    def __init__(self) -> None:
-        self._kek = new_kek(time())
-        self.away = False
-
-    def active(self) -> str:
-        self._check()
-        return self._kek.id
-
-    def wrap(self, kek_id: str, dek: bytes, context: bytes) -> bytes:
-        self._check()
-        return self._kek.wrap(dek, context)
-
-    def unwrap(self, kek_id: str, wrapped: bytes, context: bytes) -> bytes:
-        self._check()
-        return self._kek.unwrap(wrapped, context)
-
-    def _check(self) -> None:
-        if self.away:
-            raise KeysUnavailable("there is no usable key")
-
-
 class DirectEnqueuer(Enqueuer):
     def __init__(self, queue: MemoryQueue) -> None:
         self._queue = queue
@@ -138,7 +64,8 @@ class ApiWorld:
     def __init__(self, database: Path, settings: Settings, clock: Callable[[], float] = time) -> None:
         self.settings = settings
         self.catalogue: SqlCatalogue = open_catalogue(f"sqlite:///{database}", clock=clock)
-        self.nodes = MemoryNodes(self.catalogue.nodes.all())
+        rows = self.catalogue.nodes.all()
+        self.nodes = SeenNodes((row.id for row in rows), rows)
         self.keys = MemoryKeys()
         self.queue = MemoryQueue()
         self.services = self._services()

@@ -40,16 +40,6 @@ def blocked(event: threading.Event) -> None:
     assert event.wait(20)
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    """Poll until it is true."""
-    pause = threading.Event()
-    for _ in range(int(seconds * 100)):
-        if condition():
-            return
-        pause.wait(0.01)
-    raise AssertionError(f"it did not come to pass within {seconds} s")
-
-
 class Clock:
     """The catalogue's time: goes by itself not at all."""
 

@@ -6,7 +6,8 @@ import pytest
 
 from common.errors import CatalogueUnavailable
 from common.model.work import CopyAction
-from tests.unit.workers.rig import Rig, until
+from tests.support.waiting import wait_until
+from tests.unit.workers.rig import Rig
 from workers.copies.claims import Claims, LeaseOver
 from workers.copies.outcomes import OutcomeWriter
 from workers.leases import HeldLeases
@@ -52,7 +53,7 @@ def test_one_thread_renews_all_by_itself(rig: Rig) -> None:
     leases.hold(claims, time.monotonic() - 1)
     leases.start()
     first = leases.left(claims[0])
-    until(lambda: leases.left(claims[0]) > first)
+    wait_until(lambda: leases.left(claims[0]) > first)
     leases.stop()
 
 
@@ -109,9 +110,9 @@ def test_a_catalogue_that_is_away_ends_no_renewing_thread(rig: Rig, monkeypatch:
         patch.setattr(rig.catalogue.copies, "renew", away)
         leases.hold(claims, time.monotonic() + 60)
         leases.start()
-        until(lambda: failed >= 2)
+        wait_until(lambda: failed >= 2)
     before = leases.left(claims[0])
-    until(lambda: leases.left(claims[0]) != before and leases.left(claims[0]) <= 0.3)
+    wait_until(lambda: leases.left(claims[0]) != before and leases.left(claims[0]) <= 0.3)
     leases.stop()
 
 

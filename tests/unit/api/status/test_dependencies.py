@@ -13,7 +13,7 @@ from common.errors import QueueUnavailable
 from common.model.nodes import Node, NodeHealth, NodeMode, NodeSpec
 from common.model.scrubbing import Reclaimed, Scrub
 from common.queue.memory import MemoryQueue
-from tests.unit.api.world import MemoryKeys
+from tests.support.keys import MemoryKeys
 
 WELL = DependencyState({"replicate": 1}, None, None, None)
 NOTHING = StatusCounts({}, 0, 0, 0, None, 0, None, 0, 0.0)

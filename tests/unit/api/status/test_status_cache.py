@@ -10,7 +10,7 @@ import pytest
 from api.status.status_cache import SHOWN_SECONDS, StatusCache
 from common.catalogue.status import StatusCounts
 from common.errors import CatalogueUnavailable
-from tests.unit.workers.rig import until
+from tests.support.waiting import wait_until
 
 
 class Counting:
@@ -95,7 +95,7 @@ def test_nobody_waits_long_for_a_count_that_there_is_an_older_one_of(counting: C
     assert [counts.now().dead_letters for _ in range(3)] == [1, 1, 1]
     assert counting.made == 1
     counting.go.set()
-    until(lambda: counts.now().dead_letters > 1)
+    wait_until(lambda: counts.now().dead_letters > 1)
 
 
 def test_counts_from_long_ago_are_not_shown(counting: Counting) -> None:

@@ -206,7 +206,7 @@ def test_every_copy_unreachable_is_unavailable(world: World) -> None:
         store.faults.down = True
     with pytest.raises(CopiesUnreachable):
         world.open()
-    world.nodes.unseen = set(world.nodes.stores)
+    world.nodes.down = set(world.nodes.stores)
     with pytest.raises(CopiesUnreachable):
         world.open()
 
@@ -231,10 +231,10 @@ def test_one_copy_that_could_not_be_asked_is_unavailable_not_damaged(world: Worl
     with pytest.raises(CopiesUnreachable):
         world.open()
     world.nodes.stores[three].faults.down = False
-    world.nodes.unseen = {three}
+    world.nodes.down = {three}
     with pytest.raises(CopiesUnreachable):
         world.open()
-    world.nodes.unseen = set()
+    world.nodes.down = set()
     assert world.get() == content(1000)
 
 
@@ -251,10 +251,10 @@ def test_a_copy_only_wanted_on_an_unreachable_node_makes_it_unavailable(world: W
     stored = world.put(content(1000))
     first, second, _ = world.order(stored.version)
     world.remove(first)
-    world.nodes.unseen = {second}
+    world.nodes.down = {second}
     with pytest.raises(CopiesUnreachable):
         world.open()
-    world.nodes.unseen = set()
+    world.nodes.down = set()
     with pytest.raises(ObjectDamaged):
         world.open()
 

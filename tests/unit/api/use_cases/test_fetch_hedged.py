@@ -160,7 +160,7 @@ def test_a_node_only_this_process_believes_down_is_looked_at_before_a_read_is_gi
     """Its return is noticed by one process before another."""
     stored = world.put(content(10))
     first = world.order(stored.version)[0]
-    world.nodes.unseen = {first}
+    world.nodes.down = {first}
     with pytest.raises(CopiesUnreachable):
         world.open()
     world.nodes.returning = {first}

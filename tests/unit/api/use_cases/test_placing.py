@@ -12,7 +12,7 @@ from api.store.placing import place, wanted_nodes
 from api.store.sealing import Sealed
 from common.errors import NotEnoughNodes
 from common.model.versions import Blob
-from tests.unit.api.use_cases.world import SeenNodes
+from tests.support.seen_nodes import SeenNodes
 
 NODES = ["a", "b", "c", "d"]
 SEALED = Sealed(Blob("0" * 32, 0, 0, 1, 9, b"", b""), memoryview(b"the bytes"))

@@ -160,7 +160,7 @@ def test_fewer_nodes_than_write_copies_take_it_and_nothing_becomes_visible(world
 
 
 def test_too_few_known_nodes_are_said_before_the_body_is_read(world: World) -> None:
-    world.nodes.unseen = set(list(world.nodes.stores)[:2])
+    world.nodes.down = set(list(world.nodes.stores)[:2])
     body = BytesBody(b"x" * 100)
     with pytest.raises(NotEnoughNodes):
         world.put(body, write_copies=2)

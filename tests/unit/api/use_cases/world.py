@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from time import time
@@ -13,11 +13,8 @@ from api.store.buffers import BufferPool
 from api.store.receiving import Body, Expected
 from api.store.resumable_uploads import ResumableUploads
 from api.store.store_object import Stored, StoreObject
-from common.blobstore.memory import MemoryStore
 from common.catalogue.base import Catalogue
 from common.catalogue.sql import SqlCatalogue
-from common.crypto.keyring import Kek, KeyProvider, new_kek
-from common.errors import KeysUnavailable, NodeBusy
 from common.model.copies import CopyState
 from common.model.names import blob_name
 from common.model.nodes import NodeHealth, NodeSpec
@@ -27,6 +24,8 @@ from common.model.work import CopyAction, CopyDetail, Outcome
 from common.placement import Candidate, order
 from common.queue.base import Enqueuer, TaskName
 from common.settings import Settings
+from tests.support.keys import MemoryKeys
+from tests.support.seen_nodes import SeenNodes
 
 BUCKET = "casa"
 NO_PRECONDITIONS = Preconditions()
@@ -57,73 +56,6 @@ class BytesBody:
         return len(got)
 
 
-class SeenNodes:
-    """Nodes as a process sees them. `unseen` ones are known to be down; `busy` ones may not be used right now;
-    `returning` ones show themselves when they are looked at again. `late`: seconds after which a first byte is late."""
-
-    def __init__(self, ids: Sequence[str]) -> None:
-        self.stores = {node_id: MemoryStore() for node_id in ids}
-        self.unseen: set[str] = set()
-        self.busy: set[str] = set()
-        self.proved: list[str] = []
-        self.late = 60.0
-        self.returning: set[str] = set()
-
-    def candidates(self) -> Sequence[Candidate]:
-        return [Candidate(node_id, "", 1.0) for node_id in self.stores if node_id not in self.unseen]
-
-    def read_order(self, node_ids: Iterable[str]) -> Sequence[str]:
-        readable = [node_id for node_id in node_ids if node_id in self.stores and node_id not in self.unseen]
-        return sorted(readable)
-
-    def store(self, node_id: str) -> MemoryStore:
-        if node_id in self.busy:
-            raise NodeBusy("the node's breaker is open")
-        return self.stores[node_id]
-
-    def authenticated(self, node_id: str) -> None:
-        self.proved.append(node_id)
-
-    def late_after(self, node_id: str) -> float:
-        return self.late
-
-    def look_again(self, node_ids: Collection[str]) -> bool:
-        back = self.unseen & self.returning & set(node_ids)
-        self.unseen -= back
-        return bool(back)
-
-
-class OwnKeys(KeyProvider):
-    """KEKs in memory. `away`: the keyring cannot be used."""
-
-    def __init__(self) -> None:
-        self.keks: dict[str, Kek] = {}
-        self.away = False
-        self._active = self.rotate()
-
-    def rotate(self) -> str:
-        kek = new_kek(time())
-        self.keks[kek.id] = kek
-        self._active = kek.id
-        return kek.id
-
-    def active(self) -> str:
-        self._check()
-        return self._active
-
-    def wrap(self, kek_id: str, dek: bytes, context: bytes) -> bytes:
-        self._check()
-        return self.keks[kek_id].wrap(dek, context)
-
-    def unwrap(self, kek_id: str, wrapped: bytes, context: bytes) -> bytes:
-        self._check()
-        return self.keks[kek_id].unwrap(wrapped, context)
-
-    def _check(self) -> None:
-        if self.away:
-            raise KeysUnavailable("there is no key")
-
-
 @dataclass
 class Enqueued(Enqueuer):
     """What was handed to the queue."""
@@ -147,7 +79,7 @@ class World:
         catalogue.nodes.write_health({node_id: (NodeHealth.UP, time(), None) for node_id in node_ids}, "world")
         self.bucket, _ = catalogue.buckets.put(BUCKET, copies, 1)
         self.nodes = SeenNodes(node_ids)
-        self.keys = OwnKeys()
+        self.keys = MemoryKeys()
         catalogue.keks.ensure(self.keys.active())
         self.queue = Enqueued()
         self.monotonic = 0.0
@@ -272,4 +204,4 @@ def mark_stored(catalogue: Catalogue, details: Sequence[CopyDetail]) -> None:
     catalogue.copies.end([Outcome(claim.copy_id, claim.fence, CopyState.STORED) for claim in claims])
 
 
-__all__ = ["BUCKET", "MIB", "BytesBody", "SeenNodes", "World", "content"]
+__all__ = ["BUCKET", "MIB", "BytesBody", "World", "content"]

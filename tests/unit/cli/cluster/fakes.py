@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from cli.cluster.home.plan import Kind, Spec
@@ -31,10 +29,3 @@ def serving(folder: Path, name: str, port: int, kind: Kind = "api") -> Spec:
     endpoint = f"http://127.0.0.1:{port}"
     launch = Launch((sys.executable, "-c", program), {}, endpoint=endpoint, ready="/healthz", grace=1.0)
     return Spec(name, kind, launch, folder / name, folder / f"{name}.log")
-
-
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the time is over"
-        time.sleep(0.01)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -15,6 +14,7 @@ from common.model.nodes import Node, NodeHealth, NodeMode, NodeSpec
 from common.nodes.health import Identity
 from common.nodes.watched_nodes import WatchedNodes
 from common.settings import Settings
+from tests.support.waiting import wait_until
 
 INTERVAL = 0.05
 # What a node may write in place of an epoch, as JSON.
@@ -155,15 +155,8 @@ class Stage:
         return None if data is None else Identity.decode(data[0])
 
 
-def wait(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not come to that in time"
-        time.sleep(0.005)
-
-
 def becomes(nodes: WatchedNodes, name: str, health: NodeHealth) -> None:
-    wait(lambda: nodes.all()[name].health is health)
+    wait_until(lambda: nodes.all()[name].health is health)
 
 
 def names(nodes: WatchedNodes) -> list[str]:

@@ -14,7 +14,8 @@ from common.model.names import IDENTITY_NAME
 from common.model.nodes import NodeHealth
 from common.nodes.acceptance import accept
 from common.nodes.health import Identity
-from tests.unit.common.nodes.stage import Stage, becomes, names, wait
+from tests.support.waiting import wait_until
+from tests.unit.common.nodes.stage import Stage, becomes, names
 
 
 def foreign(stage: Stage, present: Identity | None) -> MemoryStore:
@@ -99,7 +100,7 @@ def test_an_accepted_node_serves_again(stage: Stage) -> None:
     store = stage.node("a")
     nodes = stage.process()
     store.wipe()
-    wait(lambda: nodes.all()["a"].identity == "foreign")
+    wait_until(lambda: nodes.all()["a"].identity == "foreign")
     nodes.accept("a")
-    wait(lambda: names(nodes) == ["a"])
+    wait_until(lambda: names(nodes) == ["a"])
     becomes(nodes, "a", NodeHealth.UP)

@@ -18,7 +18,8 @@ from common.nodes.health import Identity
 from common.nodes.watch import TRIAL_NAME, lately
 from common.nodes.watched_nodes import WatchedNodes, unnoticed
 from common.settings import Settings
-from tests.unit.common.nodes.stage import INTERVAL, Stage, becomes, names, wait
+from tests.support.waiting import wait_until
+from tests.unit.common.nodes.stage import INTERVAL, Stage, becomes, names
 
 
 def test_new_nodes_get_their_identity_and_serve_when_start_returns(stage: Stage) -> None:
@@ -49,7 +50,7 @@ def test_a_known_node_that_was_wiped_becomes_foreign_and_gets_no_identity_by_its
     stage.node("a")
     nodes = stage.process()
     stage.stores["a"].wipe()
-    wait(lambda: stage.rows.rows["a"].identity == "foreign")
+    wait_until(lambda: stage.rows.rows["a"].identity == "foreign")
     becomes(nodes, "a", NodeHealth.FOREIGN)
     assert stage.identity("a") is None
     assert names(nodes) == []
@@ -60,9 +61,9 @@ def test_a_disk_that_is_mounted_again_brings_its_node_back(stage: Stage) -> None
     nodes = stage.process()
     kept = dict(store.blobs)
     store.wipe()
-    wait(lambda: stage.rows.rows["a"].identity == "foreign")
+    wait_until(lambda: stage.rows.rows["a"].identity == "foreign")
     store.created, store.blobs = True, kept
-    wait(lambda: stage.rows.rows["a"].identity == "known" and names(nodes) == ["a"])
+    wait_until(lambda: stage.rows.rows["a"].identity == "known" and names(nodes) == ["a"])
 
 
 def test_what_was_stored_just_before_another_disk_was_noticed_is_doubted_when_the_right_one_is_back(
@@ -72,11 +73,11 @@ def test_what_was_stored_just_before_another_disk_was_noticed_is_doubted_when_th
     nodes = stage.process()
     kept = dict(store.blobs)
     store.wipe()
-    wait(lambda: stage.rows.rows["a"].identity == "foreign")
+    wait_until(lambda: stage.rows.rows["a"].identity == "foreign")
     stage.rows.rows["a"] = replace(stage.rows.rows["a"], health=NodeHealth.FOREIGN, since=1000.0)
     stage.rows.stored = 1500
     store.created, store.blobs = True, kept
-    wait(lambda: stage.rows.rows["a"].identity == "known" and names(nodes) == ["a"])
+    wait_until(lambda: stage.rows.rows["a"].identity == "known" and names(nodes) == ["a"])
     assert stage.rows.stored == 0, "before the node is known again"
     assert set(stage.rows.doubted_since) == {1000.0 - unnoticed(INTERVAL)}
 
@@ -106,10 +107,10 @@ def test_a_dead_node_goes_down_and_the_others_stay(stage: Stage) -> None:
     assert set(nodes.readable()) == {"a", "c"}
     with pytest.raises(NodeBusy):
         nodes.store("b")
-    wait(lambda: stage.rows.verdicts["b"][0] is NodeHealth.DOWN)
+    wait_until(lambda: stage.rows.verdicts["b"][0] is NodeHealth.DOWN)
     stage.stores["b"].faults.down = False
     becomes(nodes, "b", NodeHealth.UP)
-    wait(lambda: stage.rows.verdicts["b"][0] is NodeHealth.UP)
+    wait_until(lambda: stage.rows.verdicts["b"][0] is NodeHealth.UP)
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ def test_nodes_that_all_fail_together_stay_suspect(stage: Stage) -> None:
     for name in "abc":
         becomes(nodes, name, NodeHealth.SUSPECT)
     probes = len(stage.stores["a"].calls)
-    wait(lambda: len(stage.stores["a"].calls) > probes + 8)
+    wait_until(lambda: len(stage.stores["a"].calls) > probes + 8)
     assert {node.health for node in nodes.all().values()} == {NodeHealth.SUSPECT}
     stage.stores["a"].faults.down = False
     becomes(nodes, "a", NodeHealth.UP)
@@ -185,15 +186,15 @@ def test_nodes_that_fail_together_are_shown_to_be_unreachable_and_promise_nothin
         stage.node(name)
     nodes = stage.process()
     assert nodes.answering() == {"a", "b", "c"}
-    wait(lambda: stage.rows.unseen == {"a": 0.0, "b": 0.0, "c": 0.0})
+    wait_until(lambda: stage.rows.unseen == {"a": 0.0, "b": 0.0, "c": 0.0})
     for store in stage.stores.values():
         store.faults.down = True
-    wait(lambda: nodes.answering() == set())
+    wait_until(lambda: nodes.answering() == set())
     assert names(nodes) == ["a", "b", "c"], "nothing is moved for it"
-    wait(lambda: all(stage.rows.unseen[name] > impatient for name in "abc"))
+    wait_until(lambda: all(stage.rows.unseen[name] > impatient for name in "abc"))
     assert {verdict[0] for verdict in stage.rows.verdicts.values()} == {NodeHealth.SUSPECT}
     stage.stores["b"].faults.down = False
-    wait(lambda: nodes.answering() == {"b"} and stage.rows.unseen["b"] == 0.0)
+    wait_until(lambda: nodes.answering() == {"b"} and stage.rows.unseen["b"] == 0.0)
     assert stage.rows.unseen["a"] > impatient
 
 
@@ -201,7 +202,7 @@ def test_nodes_that_refuse_all_there_is_are_as_unreachable(stage: Stage, impatie
     stage.node("a")
     nodes = stage.process()
     stage.stores["a"].faults.refuses = True
-    wait(lambda: stage.rows.unseen["a"] > impatient)
+    wait_until(lambda: stage.rows.unseen["a"] > impatient)
     assert nodes.answering() == set()
 
 
@@ -209,7 +210,7 @@ def test_a_process_that_takes_the_verdict_over_does_not_call_a_node_reachable_it
     stage.node("a", identity="known", unreachable_since=1.0)
     stage.stores["a"].faults.down = True
     nodes = stage.process()
-    wait(lambda: "a" in stage.rows.verdicts)
+    wait_until(lambda: "a" in stage.rows.verdicts)
     assert "a" not in stage.rows.unseen
     assert nodes.answering() == set()
 
@@ -237,20 +238,20 @@ def test_last_rows_stay_while_the_catalogue_is_away(stage: Stage) -> None:
     stage.rows.away = True
     stage.node("b")
     probes = len(stage.stores["a"].calls)
-    wait(lambda: len(stage.stores["a"].calls) > probes + 5)
+    wait_until(lambda: len(stage.stores["a"].calls) > probes + 5)
     assert names(nodes) == ["a"]
     nodes.store("a").put("x", b"", foreground(0))
     stage.rows.away = False
-    wait(lambda: names(nodes) == ["a", "b"])
+    wait_until(lambda: names(nodes) == ["a", "b"])
 
 
 def test_nodes_added_and_removed_later_come_and_go_by_themselves(stage: Stage) -> None:
     nodes = stage.process()
     assert names(nodes) == []
     stage.node("a")
-    wait(lambda: names(nodes) == ["a"])
+    wait_until(lambda: names(nodes) == ["a"])
     del stage.rows.rows["a"]
-    wait(lambda: not nodes.all())
+    wait_until(lambda: not nodes.all())
     with pytest.raises(NodeBusy):
         nodes.store("a")
 
@@ -264,7 +265,7 @@ def test_a_full_node_takes_no_new_copies_and_is_still_read(stage: Stage) -> None
         nodes.store("a").put("y", b"", foreground(0))
     assert names(nodes) == []  # at once, in the process that saw it
     assert nodes.store("a").read("x", foreground(4), 16 << 20) == b"data"
-    wait(lambda: stage.rows.rows["a"].writable is False)
+    wait_until(lambda: stage.rows.rows["a"].writable is False)
 
 
 def test_a_full_node_is_tried_again_and_takes_copies_once_it_can(stage: Stage) -> None:
@@ -277,7 +278,7 @@ def test_a_full_node_is_tried_again_and_takes_copies_once_it_can(stage: Stage) -
     store.faults.full = False
     other = stage.process("two")  # its first trial is not a minute away
     stage.rows.holder = "two"
-    wait(lambda: names(nodes) == names(other) == ["a"])
+    wait_until(lambda: names(nodes) == names(other) == ["a"])
 
 
 def test_a_setting_says_how_soon_a_full_node_is_tried_again(stage: Stage) -> None:
@@ -286,10 +287,12 @@ def test_a_setting_says_how_soon_a_full_node_is_tried_again(stage: Stage) -> Non
     store.faults.full = True
     with pytest.raises(NodeReadOnly):
         nodes.store("a").put("y", b"", foreground(0))
-    wait(lambda: stage.rows.rows["a"].writable is False and sum(name == TRIAL_NAME for _, name in store.calls) > 1)
+    wait_until(
+        lambda: stage.rows.rows["a"].writable is False and sum(name == TRIAL_NAME for _, name in store.calls) > 1
+    )
     assert names(nodes) == []
     store.faults.full = False
-    wait(lambda: names(nodes) == ["a"])
+    wait_until(lambda: names(nodes) == ["a"])
 
 
 def test_read_order_puts_up_before_suspect_idle_before_busy_and_paused_last(stage: Stage) -> None:
@@ -298,7 +301,7 @@ def test_read_order_puts_up_before_suspect_idle_before_busy_and_paused_last(stag
     nodes = stage.process()
     stage.rows.set_mode("a", "paused", None)
     stage.rows.set_mode("d", "retired", None)
-    wait(lambda: nodes.all()["a"].mode is NodeMode.PAUSED and nodes.all()["d"].mode is NodeMode.RETIRED)
+    wait_until(lambda: nodes.all()["a"].mode is NodeMode.PAUSED and nodes.all()["d"].mode is NodeMode.RETIRED)
     nodes.store("c").put("x", b"data", foreground(0))
     with nodes.store("c").get("x", Deadline(5)):
         assert list(nodes.read_order("abcd")) == ["b", "c", "a"]
@@ -312,7 +315,7 @@ def test_a_pause_ends_at_its_time(stage: Stage) -> None:
     stage.node("a", mode=NodeMode.PAUSED, mode_until=time.time() + 0.2)
     nodes = stage.process()
     assert names(nodes) == []
-    wait(lambda: names(nodes) == ["a"])
+    wait_until(lambda: names(nodes) == ["a"])
 
 
 def test_a_late_identity_check_is_made_up_for_before_use(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,7 +361,7 @@ def test_the_holder_raises_the_epoch_blob_first(stage: Stage, monkeypatch: pytes
 
     store.faults.before = look
     stage.process()
-    wait(lambda: stage.rows.rows["a"].epoch >= 4)
+    wait_until(lambda: stage.rows.rows["a"].epoch >= 4)
     assert all(blob >= row for blob, row in seen)
 
 
@@ -376,4 +379,4 @@ def test_a_node_whose_credentials_are_not_there_is_shown_down_and_comes_with_the
     assert nodes.all()["a"].health is NodeHealth.DOWN
     assert "credentials" in (nodes.all()["a"].last_error or "")
     stage.stores["a"] = MemoryStore()
-    wait(lambda: names(nodes) == ["a"])
+    wait_until(lambda: names(nodes) == ["a"])

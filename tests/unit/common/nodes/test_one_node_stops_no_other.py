@@ -16,7 +16,8 @@ from common.model.nodes import Node, NodeHealth
 from common.nodes.health import AHEAD_MAX, EPOCH_MAX, Identity
 from common.nodes.watched_nodes import WatchedNodes
 from common.settings import Settings
-from tests.unit.common.nodes.stage import ABSURD_EPOCHS, INTERVAL, Stage, becomes, names, wait
+from tests.support.waiting import wait_until
+from tests.unit.common.nodes.stage import ABSURD_EPOCHS, INTERVAL, Stage, becomes, names
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def others_live(stage: Stage, nodes: WatchedNodes) -> None:
     """Node c takes blobs, and that node b dies shows in the rows."""
     nodes.store("c").put("x", b"data", foreground(4))
     stage.stores["b"].faults.down = True
-    wait(lambda: stage.rows.verdicts["b"][0] is NodeHealth.DOWN)
+    wait_until(lambda: stage.rows.verdicts["b"][0] is NodeHealth.DOWN)
     nodes.store("c").put("y", b"data", foreground(4))
     assert "c" in names(nodes)
 
@@ -48,9 +49,9 @@ def test_a_known_node_with_an_absurd_epoch_is_foreign_and_no_other_is(
     stage: Stage, three: WatchedNodes, epoch: str
 ) -> None:
     says(stage.stores["a"], epoch)
-    wait(lambda: stage.rows.rows["a"].identity == "foreign")
+    wait_until(lambda: stage.rows.rows["a"].identity == "foreign")
     assert stage.rows.rows["a"].epoch == 1
-    wait(lambda: stage.rows.verdicts["a"][0] is NodeHealth.FOREIGN)
+    wait_until(lambda: stage.rows.verdicts["a"][0] is NodeHealth.FOREIGN)
     others_live(stage, three)
 
 
@@ -78,13 +79,13 @@ def test_an_absurd_epoch_that_is_seen_before_use_costs_its_node_alone(
 
 def test_a_node_as_far_ahead_as_a_catalogue_from_a_backup_leaves_it_is_right(stage: Stage, three: WatchedNodes) -> None:
     says(stage.stores["a"], str(1 + AHEAD_MAX))
-    wait(lambda: stage.rows.rows["a"].epoch == 1 + AHEAD_MAX)
+    wait_until(lambda: stage.rows.rows["a"].epoch == 1 + AHEAD_MAX)
     assert three.all()["a"].health is NodeHealth.UP
 
 
 def test_an_absurd_epoch_is_forgotten_when_the_node_is_accepted(stage: Stage, three: WatchedNodes) -> None:
     says(stage.stores["a"], str(EPOCH_MAX))
-    wait(lambda: stage.rows.rows["a"].identity == "foreign")
+    wait_until(lambda: stage.rows.rows["a"].identity == "foreign")
     three.accept("a")
     assert stage.identity("a") == Identity("cluster", "a", "generation", 2)
     becomes(three, "a", NodeHealth.UP)
@@ -97,7 +98,7 @@ def test_a_row_that_the_catalogue_cannot_write_holds_up_no_other(stage: Stage, t
         three.store("a").put("x", b"data", foreground(4))
     others_live(stage, three)
     stage.rows.broken = None
-    wait(lambda: stage.rows.rows["a"].writable is False)
+    wait_until(lambda: stage.rows.rows["a"].writable is False)
 
 
 def test_a_call_that_fails_unforeseen_is_its_nodes_failure(stage: Stage, three: WatchedNodes) -> None:
@@ -111,7 +112,7 @@ def test_a_call_that_fails_unforeseen_is_its_nodes_failure(stage: Stage, three: 
     with pytest.raises(NodeError), store.get("x", foreground(4)):
         pass
     becomes(three, "a", NodeHealth.DOWN)
-    wait(lambda: stage.rows.verdicts["a"][0] is NodeHealth.DOWN)
+    wait_until(lambda: stage.rows.verdicts["a"][0] is NodeHealth.DOWN)
     others_live(stage, three)
 
 
@@ -129,7 +130,7 @@ def test_a_node_that_cannot_be_opened_is_shown_down_and_the_others_are_followed(
     nodes.start()
     assert nodes.all()["a"].health is NodeHealth.DOWN
     assert names(nodes) == ["c"]
-    wait(lambda: stage.rows.verdicts["a"][0] is NodeHealth.DOWN)
+    wait_until(lambda: stage.rows.verdicts["a"][0] is NodeHealth.DOWN)
 
 
 def test_a_node_that_returns_with_many_copies_holds_up_no_other(
@@ -140,7 +141,7 @@ def test_a_node_that_returns_with_many_copies_holds_up_no_other(
     monkeypatch.setattr("common.nodes.watched_nodes.REFRESH_SECONDS", 0.02)
     kept = dict(stage.stores["a"].blobs)
     stage.stores["a"].wipe()
-    wait(lambda: stage.rows.rows["a"].identity == "foreign")
+    wait_until(lambda: stage.rows.rows["a"].identity == "foreign")
     stage.rows.rows["a"] = replace(stage.rows.rows["a"], since=1000.0)
     stage.rows.stored = 5000
     stage.stores["a"].created, stage.stores["a"].blobs = True, kept
@@ -152,6 +153,6 @@ def test_a_node_that_returns_with_many_copies_holds_up_no_other(
         return write(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(stage.rows, "write_health", note)
-    wait(lambda: stage.rows.rows["a"].identity == "known")
+    wait_until(lambda: stage.rows.rows["a"].identity == "known")
     assert stage.rows.stored == 0
     assert any(0 < left < 5000 for left in seen), "verdicts are written between its pages"

@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 from common.errors import QueueUnavailable
 from common.queue.base import BATCH_IDS, JobQueue, TaskName
 from common.queue.buffered import FULL, BufferedEnqueuer
+from tests.support.waiting import wait_until
 
 R, V = TaskName.REPLICATE, TaskName.VERIFY
 
@@ -75,13 +76,6 @@ def make(queue: Publishing) -> Iterator[Make]:
         enqueuer.stop(1)
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
-
-
 def counted(name: str, task: TaskName) -> float:
     return REGISTRY.get_sample_value(name, {"task": task.value}) or 0.0
 
@@ -89,16 +83,16 @@ def counted(name: str, task: TaskName) -> float:
 def test_the_first_id_goes_at_once(queue: Publishing, make: Make) -> None:
     enqueuer = make(interval=60)
     enqueuer.enqueue(R, ["a"])
-    until(lambda: queue.messages == [(R, ["a"])])
+    wait_until(lambda: queue.messages == [(R, ["a"])])
 
 
 def test_ids_that_follow_closely_gather_into_one_message(queue: Publishing, make: Make) -> None:
     enqueuer = make(interval=0.2)
     enqueuer.enqueue(R, ["first"])
-    until(lambda: queue.messages)
+    wait_until(lambda: queue.messages)
     for number in range(20):
         enqueuer.enqueue(R, [str(number)])
-    until(lambda: len(queue.ids) == 21)
+    wait_until(lambda: len(queue.ids) == 21)
     assert queue.messages[1:] == [(R, [str(number) for number in range(20)])]
     assert queue.times[1] - queue.times[0] >= 0.19
 
@@ -108,7 +102,7 @@ def test_while_many_ids_come_they_gather_three_times_as_long(queue: Publishing, 
     for count in (4, 1, 1):
         enqueuer.enqueue(R, [f"{len(queue.ids)}/{number}" for number in range(count)])
         messages = len(queue.messages)
-        until(lambda messages=messages: len(queue.messages) > messages)  # type: ignore[misc]
+        wait_until(lambda messages=messages: len(queue.messages) > messages)  # type: ignore[misc]
     first, second, third = queue.times
     assert second - first >= 0.29
     assert 0.09 <= third - second < 0.29
@@ -116,7 +110,7 @@ def test_while_many_ids_come_they_gather_three_times_as_long(queue: Publishing, 
 
 def test_many_ids_go_in_messages_of_64(queue: Publishing, make: Make) -> None:
     make().enqueue(R, [str(number) for number in range(150)])
-    until(lambda: len(queue.ids) == 150)
+    wait_until(lambda: len(queue.ids) == 150)
     assert [len(ids) for _, ids in queue.messages] == [BATCH_IDS, BATCH_IDS, 22]
     assert queue.ids == [str(number) for number in range(150)]
 
@@ -135,7 +129,7 @@ def test_enqueue_never_waits_while_a_publish_hangs(queue: Publishing, make: Make
     enqueuer = make()
     queue.gate.clear()
     enqueuer.enqueue(R, ["a"])
-    until(lambda: queue.tries == 1)
+    wait_until(lambda: queue.tries == 1)
     slowest = 0.0
     for number in range(1000):
         start = time.thread_time()
@@ -143,7 +137,7 @@ def test_enqueue_never_waits_while_a_publish_hangs(queue: Publishing, make: Make
         slowest = max(slowest, time.thread_time() - start)
     assert slowest < 0.05
     queue.gate.set()
-    until(lambda: len(queue.ids) == 1001)
+    wait_until(lambda: len(queue.ids) == 1001)
 
 
 def test_a_dead_queue_is_tried_rarely_and_loses_nothing_that_fits(queue: Publishing, make: Make) -> None:
@@ -152,7 +146,7 @@ def test_a_dead_queue_is_tried_rarely_and_loses_nothing_that_fits(queue: Publish
     enqueuer = make(pauses=(0.05, 60))
     for number in range(500):
         enqueuer.enqueue(R, [str(number)])
-    until(lambda: queue.tries == 2)
+    wait_until(lambda: queue.tries == 2)
     for number in range(500, 1000):
         enqueuer.enqueue(R, [str(number)])
     assert queue.tries == 2
@@ -163,10 +157,10 @@ def test_what_a_dead_queue_did_not_take_goes_when_it_is_back(queue: Publishing, 
     queue.down = True
     enqueuer = make(pauses=(0.01,))
     enqueuer.enqueue(R, [str(number) for number in range(100)])
-    until(lambda: queue.tries >= 3)
+    wait_until(lambda: queue.tries >= 3)
     enqueuer.enqueue(R, ["late"])
     queue.down = False
-    until(lambda: len(queue.ids) == 101)
+    wait_until(lambda: len(queue.ids) == 101)
     assert queue.ids == [*(str(number) for number in range(100)), "late"]
 
 
@@ -174,9 +168,9 @@ def test_an_unexpected_error_ends_no_thread(queue: Publishing, make: Make) -> No
     queue.error = RuntimeError("a bug")
     enqueuer = make(pauses=(0.01,))
     enqueuer.enqueue(R, ["a"])
-    until(lambda: queue.tries >= 2)
+    wait_until(lambda: queue.tries >= 2)
     queue.error = None
-    until(lambda: queue.ids == ["a"])
+    wait_until(lambda: queue.ids == ["a"])
 
 
 def test_a_full_buffer_drops_and_counts_what_comes(queue: Publishing) -> None:
@@ -194,14 +188,14 @@ def test_room_comes_back_when_ids_are_published(queue: Publishing, make: Make) -
     enqueuer = make(capacity=3, interval=0)
     for number in range(10):
         enqueuer.enqueue(R, [str(number)])
-        until(lambda number=number: str(number) in queue.ids)  # type: ignore[misc]
+        wait_until(lambda number=number: str(number) in queue.ids)  # type: ignore[misc]
 
 
 def test_stop_hands_over_what_waits(queue: Publishing) -> None:
     enqueuer = BufferedEnqueuer(queue, interval=60)
     enqueuer.start()
     enqueuer.enqueue(R, ["a"])
-    until(lambda: queue.ids == ["a"])
+    wait_until(lambda: queue.ids == ["a"])
     enqueuer.enqueue(R, ["b"])
     enqueuer.stop()
     assert queue.ids == ["a", "b"]
@@ -212,7 +206,7 @@ def test_stop_is_bounded_when_the_queue_hangs(queue: Publishing) -> None:
     enqueuer.start()
     queue.gate.clear()
     enqueuer.enqueue(R, ["a"])
-    until(lambda: queue.tries == 1)
+    wait_until(lambda: queue.tries == 1)
     start = time.monotonic()
     enqueuer.stop(0.2)
     assert time.monotonic() - start < 2
@@ -231,7 +225,7 @@ def test_ids_of_many_threads_all_arrive(queue: Publishing, make: Make) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    until(lambda: sorted(queue.ids, key=int) == [str(number) for number in range(800)])
+    wait_until(lambda: sorted(queue.ids, key=int) == [str(number) for number in range(800)])
 
 
 def test_a_queue_in_which_many_messages_wait_gets_no_more_and_the_others_do(
@@ -243,17 +237,17 @@ def test_a_queue_in_which_many_messages_wait_gets_no_more_and_the_others_do(
     enqueuer = make()
     enqueuer.enqueue(R, ["a", "b"])
     enqueuer.enqueue(V, ["c"])
-    until(lambda: queue.ids == ["c"] and counted("boveda_ids_dropped_total", R) == before + 2)
+    wait_until(lambda: queue.ids == ["c"] and counted("boveda_ids_dropped_total", R) == before + 2)
     queue.waiting = {"replicate": FULL - 1}
     enqueuer.enqueue(R, ["a"])
-    until(lambda: queue.ids == ["c", "a"])
+    wait_until(lambda: queue.ids == ["c", "a"])
 
 
 def test_ids_wait_on_while_a_queue_cannot_be_asked(make: Make, queue: Publishing) -> None:
     queue.unaskable = True
     enqueuer = make(pauses=(0.01,))
     enqueuer.enqueue(R, ["a"])
-    until(lambda: queue.looks > 1)
+    wait_until(lambda: queue.looks > 1)
     assert queue.tries == 0
     queue.unaskable = False
-    until(lambda: queue.ids == ["a"])
+    wait_until(lambda: queue.ids == ["a"])

@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 from common.errors import CatalogueUnavailable
 from common.model.copies import CopyState
 from common.model.work import Outcome, OutcomeEffect
-from tests.unit.workers.rig import until
+from tests.support.waiting import wait_until
 from workers.copies.outcomes import OutcomeWriter, observed
 
 
@@ -48,7 +48,7 @@ def test_an_end_nobody_waits_for_is_written_soon() -> None:
     outcomes = OutcomeWriter(written, gather=0.02)
     outcomes.start()
     outcomes.add(end(1))
-    until(lambda: written.pages == [[1]])
+    wait_until(lambda: written.pages == [[1]])
     outcomes.stop()
 
 

@@ -10,7 +10,8 @@ from common.model.names import blob_name
 from common.model.nodes import NodeHealth, NodeMode
 from common.model.versions import Preconditions
 from common.queue.base import Queue, TaskName
-from tests.unit.workers.rig import Rig, blocked, until
+from tests.support.waiting import wait_until
+from tests.unit.workers.rig import Rig, blocked
 from workers.use_cases import DEFAULT_THREADS
 
 UP, DOWN = NodeHealth.UP, NodeHealth.DOWN
@@ -125,7 +126,7 @@ def test_a_slow_target_holds_up_no_other_blob(rig: Rig) -> None:
         assert all(rows[number, rig.ids[2]].state.value == "stored" for number in range(10))
     finally:
         go_on.set()
-    until(lambda: sum(rig.details("a")[n, rig.ids[1]].state.value == "stored" for n in range(10)) == 4)
+    wait_until(lambda: sum(rig.details("a")[n, rig.ids[1]].state.value == "stored" for n in range(10)) == 4)
     rows = rig.details("a")
     slow = [rows[number, rig.ids[1]] for number in range(10)]
     assert sorted((row.state.value, row.attempts) for row in slow) == [("missing", 0)] * 6 + [("stored", 0)] * 4
@@ -156,7 +157,7 @@ def test_many_slow_targets_do_not_fill_the_memory(empty_catalogue: Path, tmp_pat
         assert len(rig.nodes.stores[rig.ids[0]].calls) == DEFAULT_THREADS // 2 * 3
     finally:
         go_on.set()
-    until(lambda: sum(len(rig.nodes.stores[target].blobs) for target in rig.ids[1:]) == DEFAULT_THREADS // 2 * 3)
+    wait_until(lambda: sum(len(rig.nodes.stores[target].blobs) for target in rig.ids[1:]) == DEFAULT_THREADS // 2 * 3)
     rig.converge()
     rows = [row for target in rig.ids[1:] for row in rig.details(f"for-{target}").values()]
     assert [row.state.value for row in rows] == ["stored"] * 40

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from common.errors import NodeBusy
-from tests.unit.workers.rig import until
+from tests.support.waiting import wait_until
 from workers.copies.slots import NodeSlots, WorkerSlots
 
 
@@ -83,5 +83,5 @@ def test_never_more_calls_at_once_than_slots() -> None:
     threads = [threading.Thread(target=call) for _ in range(6)]
     for thread in threads:
         thread.start()
-    until(lambda: not any(thread.is_alive() for thread in threads))
+    wait_until(lambda: not any(thread.is_alive() for thread in threads))
     assert most <= share.limit

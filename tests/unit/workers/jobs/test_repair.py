@@ -10,7 +10,8 @@ from common.model.jobs import Job, JobKind, JobState, Scope
 from common.model.names import blob_name
 from common.model.nodes import NodeHealth
 from common.queue.base import Queue
-from tests.unit.workers.rig import BUCKET, Rig, blocked, until
+from tests.support.waiting import wait_until
+from tests.unit.workers.rig import BUCKET, Rig, blocked
 from workers.jobs import repair
 
 
@@ -229,7 +230,7 @@ def test_copies_another_worker_holds_are_waited_for(rig: Rig) -> None:
     job = rig.catalogue.jobs.create(JobKind.REPAIR, Scope(), False, False)
     repairing = threading.Thread(target=rig.worker.run_job, args=(job.id,))
     repairing.start()
-    until(lambda: len(rig.nodes.stores[rig.ids[1]].calls) >= 3)
+    wait_until(lambda: len(rig.nodes.stores[rig.ids[1]].calls) >= 3)
     go_on.set()
     repairing.join()
     slow.join()

@@ -12,11 +12,12 @@ import pytest
 from cli.cluster.host.processes import ProcessIdentity, members
 from cli.cluster.supervisor import child as module
 from cli.cluster.supervisor.child import Child, State, delay
-from tests.unit.cli.cluster.fakes import DEAF, DIES, SLEEPS, spec, until
+from tests.support.waiting import wait_until
+from tests.unit.cli.cluster.fakes import DEAF, DIES, SLEEPS, spec
 
 
 def _polled(child: Child, state: State) -> None:
-    until(lambda: (child.poll(), child.state is state)[1])
+    wait_until(lambda: (child.poll(), child.state is state)[1])
 
 
 @pytest.mark.parametrize(("deaths", "seconds"), [(1, 0.5), (2, 1), (3, 2), (6, 16), (7, 30), (8, 30), (5000, 30)])
@@ -82,7 +83,7 @@ def test_what_waits_for_its_restart_can_be_ended_and_started(tmp_path: Path) -> 
 def test_what_does_not_end_when_asked_to_is_killed_after_its_grace(tmp_path: Path) -> None:
     child = Child(spec(tmp_path, "worker1", DEAF, grace=0.2))
     child.start()
-    until(lambda: "deaf" in child.spec.log.read_text())
+    wait_until(lambda: "deaf" in child.spec.log.read_text())
     child.end()
     _polled(child, State.DOWN)
     assert child.status == -signal.SIGKILL
@@ -103,10 +104,10 @@ def test_the_children_of_a_killed_process_end_with_it(tmp_path: Path) -> None:
     child.start()
     leader = child.identity
     assert leader is not None
-    until(lambda: len(members(leader)) == 3)
+    wait_until(lambda: len(members(leader)) == 3)
     os.kill(leader.pid, signal.SIGKILL)
     _polled(child, State.DOWN)
-    until(lambda: not members(leader))
+    wait_until(lambda: not members(leader))
 
 
 def test_a_program_that_is_not_there_is_tried_again(tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_a_large_log_is_set_aside_at_the_start(tmp_path: Path, monkeypatch: pyte
     child = Child(spec(tmp_path, "worker1", "echo new; exec sleep 600"))
     child.spec.log.write_text("x" * 11)
     child.start()
-    until(lambda: child.spec.log.read_text() == "new\n")
+    wait_until(lambda: child.spec.log.read_text() == "new\n")
     assert child.spec.log.with_suffix(".log.1").read_text() == "x" * 11
     child.end(signal.SIGKILL)
     _polled(child, State.DOWN)

@@ -25,7 +25,8 @@ from cli.cluster.host.processes import ProcessIdentity
 from cli.cluster.supervisor import control
 from common.errors import Conflict, NotAllowed, Unavailable
 from tests.support.servers import free_port
-from tests.unit.cli.cluster.fakes import DEAF, SLEEPS, serving, spec, until
+from tests.support.waiting import wait_until
+from tests.unit.cli.cluster.fakes import DEAF, SLEEPS, serving, spec
 
 PROGRAM = """
 import sys, pickle
@@ -110,7 +111,7 @@ def start() -> Iterator[Start]:
     yield begin
     for run in started:
         # A second signal ends what does not want to.
-        until(partial(run.signalled, signal.SIGTERM))
+        wait_until(partial(run.signalled, signal.SIGTERM))
 
 
 @pytest.fixture
@@ -123,7 +124,7 @@ def _replaced(specs: Sequence[Spec], new: Spec) -> list[Spec]:
 
 
 def test_everything_is_started_in_order_and_ended_in_order(run: Run) -> None:
-    until(lambda: "up at" in run.log)
+    wait_until(lambda: "up at" in run.log)
     started = [line.split()[2] for line in run.log.splitlines() if "started" in line]
     assert started == ["node1:", "queue:", "api:", "worker1:", "beat:"]
     pids = [run.pid(name) for name in run.rows]
@@ -138,19 +139,19 @@ def test_everything_is_started_in_order_and_ended_in_order(run: Run) -> None:
 
 
 def test_what_dies_comes_back_and_what_was_stopped_or_killed_does_not(run: Run) -> None:
-    until(lambda: "up at" in run.log)
+    wait_until(lambda: "up at" in run.log)
     first = run.pid("worker1")
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    until(lambda: run.pid("worker1") not in (None, first))
+    wait_until(lambda: run.pid("worker1") not in (None, first))
     assert run.rows["worker1"].restarts == 1
     for action in ("stop", "kill"):
         run.ask(action, "worker1")
-        until(lambda: run.pid("worker1") is None)
+        wait_until(lambda: run.pid("worker1") is None)
         run.ask("start", "worker1")
-        until(lambda: run.pid("worker1") is not None)
+        wait_until(lambda: run.pid("worker1") is not None)
     run.ask("stop", "worker1")
-    until(lambda: run.pid("worker1") is None)
+    wait_until(lambda: run.pid("worker1") is None)
     time_of = run.home.state.stat().st_mtime_ns
     run.ask("stop", "worker1")  # once more changes nothing
     assert run.pid("worker1") is None
@@ -170,10 +171,10 @@ def test_a_storage_node_joins_and_leaves_while_the_others_run(
     monkeypatch.setenv("BOVEDA_MINIO", str(program))
     layout.establish(plan.home, 1, "minio")
     run = start(plan)
-    until(lambda: "up at" in run.log)
+    wait_until(lambda: "up at" in run.log)
     before = {name: run.pid(name) for name in run.rows}
     run.ask("add", "node2")
-    until(lambda: run.pid("node2") is not None)
+    wait_until(lambda: run.pid("node2") is not None)
     assert set(run.rows) == {*before, "node2"}
     row = run.rows["node2"]
     assert (row.kind, row.bucket) == ("node", layout.BUCKET)
@@ -183,11 +184,11 @@ def test_a_storage_node_joins_and_leaves_while_the_others_run(
         with pytest.raises(NotAllowed):  # there already, no node's name, still running, not there
             run.ask(action, name)
     run.ask("stop", "worker1")
-    until(lambda: run.pid("worker1") is None)
+    wait_until(lambda: run.pid("worker1") is None)
     with pytest.raises(NotAllowed):
         run.ask("remove", "worker1")
     run.ask("stop", "node2")
-    until(lambda: run.pid("node2") is None)
+    wait_until(lambda: run.pid("node2") is None)
     run.ask("remove", "node2")
     assert "node2" not in run.rows
     known = layout.read(plan.home)
@@ -205,9 +206,9 @@ def test_a_storage_node_that_joined_ends_with_the_cluster(
     monkeypatch.setenv("BOVEDA_MINIO", str(program))
     layout.establish(plan.home, 1, "minio")
     run = start(plan)
-    until(lambda: "up at" in run.log)
+    wait_until(lambda: "up at" in run.log)
     run.ask("add", "node2")
-    until(lambda: run.pid("node2") is not None)
+    wait_until(lambda: run.pid("node2") is not None)
     pid = run.pid("node2")
     assert run.end() == 0
     assert not Path(f"/proc/{pid}").exists()
@@ -226,12 +227,12 @@ def test_nothing_of_ours_is_started_when_what_must_be_done_first_fails(plan: Clu
 def test_a_second_signal_ends_even_what_does_not_want_to_at_once(plan: ClusterPlan, start: Start) -> None:
     deaf = spec(plan.home.logs, "worker1", DEAF, grace=600)
     run = start(replace(plan, ours=_replaced(plan.ours, deaf)))
-    until(lambda: "up at" in run.log)
+    wait_until(lambda: "up at" in run.log)
     pid = run.pid("worker1")
     run.process.send_signal(signal.SIGINT)
-    until(lambda: "beat: stopped" in run.log)
+    wait_until(lambda: "beat: stopped" in run.log)
     # Those that come within a moment are taken for the first one, sent twice.
-    until(lambda: "worker1: stopped" in run.log or run.signalled(signal.SIGINT))
+    wait_until(lambda: "worker1: stopped" in run.log or run.signalled(signal.SIGINT))
     assert run.process.wait(20) == 0
     assert not Path(f"/proc/{pid}").exists()
 
@@ -244,8 +245,8 @@ def test_whoever_keeps_the_catalogues_lock_is_ended_if_it_is_ours(plan: ClusterP
     )
     holder = spec(plan.home.logs, "worker1", f'exec {sys.executable} -c "{program}"')
     run = start(replace(plan, ours=_replaced(plan.ours, holder)))
-    until(lambda: "keeps the catalogue's lock" in run.log)
-    until(lambda: run.rows["worker1"].restarts > 0)
+    wait_until(lambda: "keeps the catalogue's lock" in run.log)
+    wait_until(lambda: run.rows["worker1"].restarts > 0)
     assert run.end() == 0
 
 
