@@ -12,7 +12,8 @@ import pytest
 
 from cli.cluster.supervisor.child import Child, State
 from cli.cluster.supervisor.diskwatch import LOOK_SECONDS, LOOKS, DiskWatch
-from tests.unit.cli.cluster.fakes import SLEEPS, spec, until
+from tests.support.waiting import wait_until
+from tests.unit.cli.cluster.fakes import SLEEPS, spec
 
 
 class Looking:
@@ -122,9 +123,9 @@ def test_a_server_whose_disk_is_gone_is_killed_and_starts_again(
         said.append(child.poll())
         return child.state is State.RUNNING and child.pid != first
 
-    until(again)
+    wait_until(again)
     told = [line for line in said if line]
     assert "its disk is gone" in told[1]
     assert "died (SIGKILL), starts again in 0.5 s" in told[2]
     child.end(signal.SIGKILL)
-    until(lambda: (child.poll(), child.state is State.DOWN)[1])
+    wait_until(lambda: (child.poll(), child.state is State.DOWN)[1])
