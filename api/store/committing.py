@@ -25,7 +25,9 @@ def commit(
 
     def once() -> tuple[NewVersion, Committed]:
         new = upload.new_version(keys, sha256)
-        return new, catalogue.objects.commit(new, blobs, upload.preconditions, stored, uploading=uploading)
+        return new, catalogue.objects.commit(
+            new, blobs, upload.preconditions, stored, uploading=uploading, need=upload.need
+        )
 
     try:
         return once()

@@ -65,13 +65,14 @@ class Objects(Protocol):
         preconditions: Preconditions,
         stored: Collection[tuple[str, str]] = (),
         uploading: bool = False,
+        need: int = 1,
     ) -> Committed:
         """The commit point. Makes the version current, inserts `blobs` with all wanted copies, dooms the replaced one.
 
         `uploading`: compare-and-set on the row `begin` made (UploadSuperseded if it is gone); its blobs are there
-        already, `stored` marks the last ones as in `add_blob`. An upload over several requests
-        is finished with it. NoSuchBucket if the bucket was deleted,
-        PreconditionFailed, KeysUnavailable if the KEK was retired, UploadSuperseded if a blob id is taken (a
+        already, `stored` marks the last ones as in `add_blob`; each must lie on `need` nodes that still count (else
+        CatalogueUnavailable). An upload over several requests is finished with it. NoSuchBucket if the bucket was
+        deleted, PreconditionFailed, KeysUnavailable if the KEK was retired, UploadSuperseded if a blob id is taken (a
         tombstone). A lost answer to COMMIT is looked after for up to 5 s: success, CatalogueUnavailable (surely not
         stored), or OutcomeUnknown.
         """

@@ -12,6 +12,7 @@ from common.errors import (
     Conflict,
     KeysUnavailable,
     NoSuchBucket,
+    NoSuchObject,
     NoSuchUpload,
     UploadGone,
     UploadSuperseded,
@@ -48,6 +49,39 @@ def add(stage: Stage, upload: Resumable, who: Holder, number: int, length: int =
 def commit(stage: Stage, upload: Resumable, blobs: int = 2) -> object:
     version = replace(stage.version("a", upload.version_id, blobs, upload.length), sha256=None)
     return stage.catalogue.objects.commit(version, [], Preconditions(), uploading=True)
+
+
+@pytest.mark.parametrize("gone", ["given up", "foreign"])
+def test_an_upload_with_fewer_holders_than_were_asked_for_is_refused_at_its_end(stage: Stage, gone: str) -> None:
+    upload, who = create(stage), holder()
+    claimed = stage.catalogue.uploads.claim(upload.id, 0, who)
+    for number in range(2):
+        blob = add(stage, claimed, who, number, land=False)
+        on_two = [(blob.id, node) for node in stage.nodes[:2]]
+        stage.catalogue.uploads.landed(claimed, who, on_two, blob.offset + 5)
+    if gone == "given up":
+        stage.catalogue.topology.retire("node2")
+    else:
+        stage.see(NodeHealth.UP, NodeHealth.FOREIGN, NodeHealth.UP)
+    version = replace(stage.version("a", upload.version_id, 2, upload.length), sha256=None)
+    with pytest.raises(CatalogueUnavailable, match="send it again"):
+        stage.catalogue.objects.commit(version, [], Preconditions(), uploading=True, need=2)
+    with pytest.raises(NoSuchObject):
+        stage.catalogue.objects.find("papers", "a")
+    assert stage.catalogue.objects.commit(version, [], Preconditions(), uploading=True, need=1)
+
+
+def test_a_request_is_not_acknowledged_with_fewer_holders_than_were_asked_for(stage: Stage) -> None:
+    terms = {"given": "key YQ==", "preconditions": None, "write_copies": 2}
+    new = Resumable(new_id(), new_id(), stage.bucket, "a", 10, 0, 0, KEK, b"wrapped", terms, None, finished=False)
+    stage.catalogue.uploads.create(new, DAY)
+    who = holder()
+    claimed = stage.catalogue.uploads.claim(new.id, 0, who)
+    blob = add(stage, claimed, who, 0, land=False)
+    stage.catalogue.topology.retire("node2")
+    with pytest.raises(CatalogueUnavailable, match="send it again"):
+        stage.catalogue.uploads.landed(claimed, who, [(blob.id, node) for node in stage.nodes[:2]], 5)
+    stage.catalogue.uploads.landed(claimed, who, [(blob.id, stage.nodes[0]), (blob.id, stage.nodes[2])], 5)
 
 
 def count(stage: Stage, statement: str) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError as Taken
 
 from common.catalogue.objects import Committed
@@ -85,14 +85,16 @@ _STORED_ELSEWHERE = (
         next_attempt_at=None,
     )
 )
-_held = (
-    exists()
-    .where(copies.c.blob_id == blobs.c.id, copies.c.state == "stored")
-    .where(copies.c.node_id == nodes.c.id, nodes.c.mode != "retired")
+_holders = (
+    select(func.count())
+    .select_from(copies.join(nodes, nodes.c.id == copies.c.node_id))
+    .where(copies.c.blob_id == blobs.c.id, copies.c.state == "stored", nodes.c.mode != "retired")
     .where(~exists().where(node_health.c.node_id == nodes.c.id, node_health.c.health == "foreign"))
+    .scalar_subquery()
 )
-_LOST = select(blobs.c.id).where(blobs.c.version_id == bindparam("version"), ~_held).limit(1)
-_LOST_OF = select(blobs.c.id).where(blobs.c.id.in_(bindparam("blobs", expanding=True)), ~_held).limit(1)
+_TOO_FEW = _holders < bindparam("need")
+_LOST = select(blobs.c.id).where(blobs.c.version_id == bindparam("version"), _TOO_FEW).limit(1)
+_LOST_OF = select(blobs.c.id).where(blobs.c.id.in_(bindparam("blobs", expanding=True)), _TOO_FEW).limit(1)
 _TOUCH = (
     update(versions)
     .where(versions.c.id == bindparam("touched"), versions.c.state == "uploading")
@@ -147,6 +149,7 @@ class SqlCommits:
         preconditions: Preconditions,
         stored: Collection[tuple[str, str]] = (),
         uploading: bool = False,
+        need: int = 1,
     ) -> Committed:
         def work(connection: Connection) -> Committed:
             bucket = version.bucket.id
@@ -163,7 +166,7 @@ class SqlCommits:
             insert_blobs(connection, version.id, blobs, modes, now)
             mark_stored(connection, stored, modes, now)
             if uploading:
-                _check_whole(connection, version.id)
+                _check_whole(connection, version.id, need)
             if current is None:
                 connection.execute(_INSERT_OBJECT, {"bucket_id": bucket, "key": version.key, "version_id": version.id})
             else:
@@ -284,17 +287,17 @@ def insert_blobs(
     connection.execute(_INSERT_COPIES, rows)
 
 
-def _check_whole(connection: Connection, version_id: str) -> None:
-    """Every blob lies on a node yet. The copies of an upload in progress are nobody's work: one that was lost since
-    its blob was put is not made up for, and nobody could read what is acknowledged.
+def _check_whole(connection: Connection, version_id: str, need: int) -> None:
+    """Every blob lies on `need` nodes yet. The copies of an upload in progress are nobody's work: one that was lost
+    since its blob was put is not made up for, and the upload would be acknowledged with fewer than were asked for.
     """
-    if connection.execute(_LOST, {"version": version_id}).first() is not None:
+    if connection.execute(_LOST, {"version": version_id, "need": need}).first() is not None:
         raise _removed()
 
 
-def check_held(connection: Connection, blob_ids: Collection[str]) -> None:
+def check_held(connection: Connection, blob_ids: Collection[str], need: int) -> None:
     """The same of some blobs, when they are acknowledged by themselves."""
-    if blob_ids and connection.execute(_LOST_OF, {"blobs": list(blob_ids)}).first() is not None:
+    if blob_ids and connection.execute(_LOST_OF, {"blobs": list(blob_ids), "need": need}).first() is not None:
         raise _removed()
 
 

@@ -131,7 +131,7 @@ class SqlUploads:
             modes = locks.share_nodes(connection)
             until = self._hold(connection, upload, holder, offset=offset)
             mark_stored(connection, stored, modes, self._database.now(connection))
-            check_held(connection, {blob_id for blob_id, _ in stored})
+            check_held(connection, {blob_id for blob_id, _ in stored}, upload.terms.get("write_copies", 1))
             return until
 
         return self._database.write(work)

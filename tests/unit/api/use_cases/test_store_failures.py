@@ -384,3 +384,18 @@ def test_an_upload_that_cannot_be_abandoned_tells_its_own_error(world: World) ->
     world.catalogue.objects.abandon = abandon  # type: ignore[method-assign]
     with pytest.raises(BodyCut):
         world.put(BytesBody(content(5 * MIB)), expected=Expected(6 * MIB))
+
+
+def test_an_upload_whose_second_holder_is_given_up_midway_is_refused(world: World) -> None:
+    """With `write_copies` 2, of which one was given up after the first blob: one good copy is not two."""
+
+    def give_up() -> None:
+        holders = [node_id for node_id, store in world.nodes.stores.items() if store.blobs]
+        assert len(holders) == 2
+        world.change(f"UPDATE nodes SET mode = 'retired' WHERE id = '{holders[-1]}'")
+
+    body = BytesBody(content(7 * MIB), at={5 * MIB: give_up}, piece=1 << 17)
+    with pytest.raises(CatalogueUnavailable, match="send it again"):
+        world.put(body, write_copies=2)
+    with pytest.raises(NoSuchObject):
+        world.current()
