@@ -46,6 +46,7 @@ class PacedUnreader(SocketUnreader):  # type: ignore[misc]
     def begin_head(self) -> None:
         """Read a head, from its first byte on: at first, and again each time after it was Incomplete."""
         self._patient = self._head is None
+        self.draining = False  # of the body before
         self._head = bytearray(self.buf.getvalue())
 
     def put_back(self) -> int:

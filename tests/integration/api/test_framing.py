@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import socket
+import time
 
 import pytest
 
@@ -241,3 +242,28 @@ def read_into(came: bytearray, sock: socket.socket) -> None:
 def read_in_pieces(answer: http.client.HTTPResponse) -> None:
     while answer.read(1 << 16):
         continue
+
+
+@pytest.mark.parametrize(
+    ("first", "status"),
+    [("GET", 200), ("HEAD", 200), ("DELETE", 204), ("GET", 304)],
+    ids=["read", "head", "deleted", "not modified"],
+)
+@pytest.mark.parametrize("cut", [1, 20, -3])
+def test_a_request_in_two_pieces_is_answered_after_one_whose_body_nobody_read(
+    server: Server, first: str, status: int, cut: int
+) -> None:
+    for key in ("unread", "next"):
+        server.ask("PUT", BASE + key, body=key.encode())
+    condition = "If-None-Match: *\r\n" if status == 304 else ""
+    unread = f"{first} {BASE}unread HTTP/1.1\r\n{HOST}{condition}Content-Length: 5\r\n\r\nhello".encode()
+    following = f"GET {BASE}next HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n".encode()
+    with server.connect() as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.sendall(unread)
+        assert status_of(sock.recv(1 << 16)) == status
+        sock.sendall(following[:cut])
+        time.sleep(0.05)  # the head comes in two pieces: that is what this is about
+        sock.sendall(following[cut:])
+        answers = read_all(sock)
+    assert answers.endswith(b"\r\n\r\nnext")
