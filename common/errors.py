@@ -165,6 +165,11 @@ class UploadSuperseded(Unavailable):
     """The upload expired, or its blob id was reclaimed, before it could be committed."""
 
 
+class UploadLocked(Unavailable):
+    """Where an upload over several requests stands cannot be told now. Its own status: at a 503 some tus clients give
+    the upload up and send everything again (tus-js-client 4.3.1), at this one they ask again."""
+
+
 class ObjectDamaged(BovedaError):
     """Every wanted copy of a blob was looked at, and each is absent or wrong."""
 

@@ -73,6 +73,7 @@ TABLE: Mapping[type[errors.BovedaError], ProblemType] = {
     ),
     errors.KeysUnavailable: ProblemType(503, "keys-unavailable", "Keys unavailable", "no hay clave disponible"),
     errors.UploadSuperseded: ProblemType(503, "upload-superseded", "Upload superseded", "inténtelo de nuevo"),
+    errors.UploadLocked: ProblemType(423, "upload-locked", "Upload locked", "inténtelo de nuevo"),
     errors.Unavailable: ProblemType(503, "unavailable", "Unavailable", "inténtelo de nuevo"),
     errors.ObjectDamaged: ProblemType(502, "object-damaged", "Object damaged", "todas las copias están dañadas"),
     errors.OutcomeUnknown: ProblemType(500, "outcome-unknown", "Outcome unknown", "no se sabe si el cambio se guardó"),

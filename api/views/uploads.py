@@ -116,11 +116,15 @@ def begin() -> Response:
     tag="uploads",
     headers=_SENT[:1],
     answers={200: None},
-    raises=(*_ALWAYS, errors.UploadGone, errors.PreconditionFailed, errors.KeysUnavailable),
+    raises=(*_ALWAYS, errors.UploadGone, errors.PreconditionFailed, errors.UploadLocked),
 )
 def standing(upload_id: str) -> Response:
-    """With all bytes there, the object is: if only the commit was left to be done, it is done here."""
-    upload = services().uploads.look(_mine(upload_id))
+    """With all bytes there, the object is: if only the commit was left to be done, it is done here. While nodes, keys
+    or catalogue are away: 423 with `Retry-After`, at which tus clients ask again and go on."""
+    try:
+        upload = services().uploads.look(_mine(upload_id))
+    except errors.Unavailable as error:
+        raise errors.UploadLocked(error.detail, error.retry_after) from error
     response = _answer(Response(status=200), upload)
     response.headers.remove("Content-Type")
     response.headers["Cache-Control"] = "no-store"

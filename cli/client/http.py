@@ -154,7 +154,7 @@ class Client:
                 problem = None
             if isinstance(problem, dict):
                 return Refused({**problem, "status": answer.status})
-        if answer.status in (502, 503, 504):
+        if answer.status in (423, 502, 503, 504):  # 423: where an upload stands cannot be told now
             return Unreachable(f"the API behind {self.url} is away (status {answer.status}); try again")
         # A HEAD has no body to tell the kind of error by.
         if content or answer.status < 400:

@@ -346,7 +346,7 @@ OBJECT = "/v1/buckets/{bucket}/objects/{key}"
         (OBJECT, "get", {200, 206, 304, 412, 416, 502}),
         (OBJECT, "delete", {204, 412}),
         ("/v1/uploads", "post", {201, 408, 409, 410, 412, 413, 415, 460}),
-        ("/v1/uploads/{upload_id}", "head", {200, 410, 412}),
+        ("/v1/uploads/{upload_id}", "head", {200, 410, 412, 423}),
         ("/v1/uploads/{upload_id}", "patch", {204, 408, 409, 410, 412, 413, 415, 460}),
         ("/v1/uploads/{upload_id}", "delete", {204, 410, 412}),
         ("/v1/buckets/{bucket}", "put", {200, 201, 408, 413}),

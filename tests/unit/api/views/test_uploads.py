@@ -228,7 +228,9 @@ def test_a_commit_that_fails_for_now_is_tried_again(api: ApiWorld, tus: Tus, mon
     monkeypatch.setattr(api.catalogue.objects, "commit", flaky)
     url = tus.begin(3)
     problem(tus.patch(url, 0, b"abc"), 503, "catalogue-unavailable")
-    assert tus.head(url).status_code == 503, "all bytes are there, and the object is not: nobody may believe it is"
+    told = tus.head(url)
+    assert told.status_code == 423, "all bytes are there, and the object is not: nobody may believe it is"
+    assert int(told.headers["Retry-After"]) > 0
     assert tus.patch(url, 3).status_code == 204
     assert api.client.get(OBJECT).data == b"abc"
 
