@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from urllib.parse import unquote_to_bytes
 
 from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -21,6 +24,8 @@ FORM_OVERHEAD_BYTES = 1 << 20
 PARTS_MAX = 64
 _PART_HEADERS_MAX = 64 * 1024
 _FILENAME = re.compile(r';\s*filename="((?:[^"\\]|\\"|\\)*)"', re.IGNORECASE)
+_EXTENDED = re.compile(r";\s*filename\*=\s*\"?(utf-8|iso-8859-1)'[^']*'([^\";\s]+)", re.IGNORECASE)
+_WORDS = re.compile(r"(=\?[^?\s]+\?[BQbq]\?[^?\s]*\?=\s*)+")
 _BOUNDARY = re.compile(r"[ -~]{0,69}[!-~]")
 
 
@@ -96,9 +101,34 @@ class FormFile:
 
 
 def _filename(event: File) -> str:
-    """The name as it was sent: browsers and curl escape only quotes in it, so a backslash is one of its characters."""
-    found = _FILENAME.search(event.headers["Content-Disposition"])
-    return event.filename if found is None else found[1].replace('\\"', '"').replace("%22", '"')
+    """The name as it was meant.
+
+    `filename*` (RFC 5987) is meant to win, wherever it stands. In `filename` browsers and curl escape only quotes, so a
+    backslash is one of its characters; .NET writes an encoded word (RFC 2047) there, which is never a name.
+    """
+    disposition = event.headers["Content-Disposition"]
+    extended = _EXTENDED.search(disposition)
+    if extended is not None:
+        return _decoded(extended[1].lower(), extended[2])
+    found = _FILENAME.search(disposition)
+    if found is None:
+        return event.filename
+    name = found[1].replace('\\"', '"').replace("%22", '"')
+    return _unworded(name) if _WORDS.fullmatch(name) else name
+
+
+def _decoded(charset: str, value: str) -> str:
+    try:
+        return unquote_to_bytes(value).decode(charset)
+    except UnicodeError:
+        raise Malformed("filename*", f"no es un nombre en {charset}") from None
+
+
+def _unworded(name: str) -> str:
+    try:
+        return str(make_header(decode_header(name)))
+    except (HeaderParseError, UnicodeError, LookupError):
+        raise Malformed("filename", "no es un nombre que se pueda descifrar") from None
 
 
 def _boundary(request: Request) -> bytes:

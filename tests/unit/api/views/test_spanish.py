@@ -152,6 +152,38 @@ def test_wrong_form_answers_400_and_stores_nothing(shared: ApiWorld, body: bytes
     assert shared.client.get("/descargar/dup").status_code == 404
 
 
+NET_1, NET_2 = "=?utf-8?B?McK/UXXDqSBlcy5wZGY=?=", "=?utf-8?B?MsK/UXXDqSBlcy5wZGY=?="
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        (f"filename=\"{NET_1}\"; filename*=utf-8''1%C2%BFQu%C3%A9%20es.pdf", "1¿Qué es.pdf"),
+        (f"filename*=utf-8''1%C2%BFQu%C3%A9%20es.pdf; filename=\"{NET_1}\"", "1¿Qué es.pdf"),
+        ("filename=\"?.txt\"; filename*=UTF-8''%C3%B1.txt", "ñ.txt"),
+        ("filename=\"_.txt\"; filename*=iso-8859-1'es'%F1.txt", "ñ.txt"),
+        (f'filename="{NET_2}"', "2¿Qué es.pdf"),
+        ('filename="=?iso-8859-1?Q?a=F1o?="', "año"),
+        ('filename*0="lar"; filename*1="go.txt"', "largo.txt"),
+        ('filename="a=?b?c.txt"', "a=?b?c.txt"),
+    ],
+)
+def test_a_name_is_stored_as_it_was_meant_however_it_is_written(shared: ApiWorld, disposition: str, name: str) -> None:
+    """curl and browsers write the plain form, .NET and PowerShell an encoded word beside the extended one."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="archivo"; {disposition}\r\n\r\n'
+    answer = post(shared, head.encode() + b"uno\r\n" + END)
+    assert answer.status_code in (200, 201), answer.data
+    assert json.loads(answer.data)["archivo"] == name
+
+
+@pytest.mark.parametrize(
+    "disposition", ["filename*=utf-8''%FF.txt", 'filename="=?utf-9?B?AAAA?="', 'filename="=?utf-8?B?A?="']
+)
+def test_a_name_that_cannot_be_told_is_refused(shared: ApiWorld, disposition: str) -> None:
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="archivo"; {disposition}\r\n\r\n'
+    error(post(shared, head.encode() + b"uno\r\n" + END), 400)
+
+
 @pytest.mark.parametrize("filename", ["dir/", "x" * 1025, "a\x01b"])
 def test_name_that_breaks_the_rules_answers_422(shared: ApiWorld, filename: str) -> None:
     assert error(post(shared, part("archivo", b"1", filename) + END), 422)
