@@ -1,9 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
+from common.catalogue.sql.engine.rows import AnyRow
+from common.catalogue.sql.versions import lookups
 from common.errors import (
     KeysUnavailable,
     NoSuchBucket,
@@ -260,6 +263,31 @@ def test_pages_with_a_delimiter_give_every_object_and_prefix_once(stage: Stage, 
         assert rounds < 20
     assert objects == ["a", "b0", "e"]
     assert prefixes == ["b/", "c/", "d/"]
+
+
+@pytest.mark.parametrize(("folders", "files"), [(12, 20), (0, 30), (5, 1)])
+def test_a_listing_by_folder_reads_what_it_shows_and_not_what_lies_in_the_folders(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, folders: int, files: int
+) -> None:
+    keys = [f"{folder:02}/{file}" for folder in range(folders) for file in range(files)] or [
+        f"f{n}" for n in range(files)
+    ]
+    for key in keys:
+        stage.put(key)
+    read = 0
+    page = lookups._page
+
+    def counted(*arguments: Any) -> Sequence[AnyRow]:
+        nonlocal read
+        found = page(*arguments)
+        read += len(found)
+        return found
+
+    monkeypatch.setattr(lookups, "_page", counted)
+    listing = stage.catalogue.objects.list("papers", "", "/", "", 1000)
+    assert len(listing.prefixes) == folders
+    assert len(listing.objects) == (0 if folders else files)
+    assert read <= 2 * (len(listing.prefixes) + len(listing.objects)) + 1
 
 
 def test_listing_shows_how_far_each_object_is(stage: Stage) -> None:

@@ -150,7 +150,11 @@ def _detail(row: AnyRow) -> CopyDetail:
 
 
 def _listing(connection: Connection, bucket_id: str, prefix: str, delimiter: str, after: str, limit: int) -> Listing:
-    """Walk the keys in order; at the first key of a folded prefix jump behind all that share it."""
+    """Walk the keys in order; at the first key of a folded prefix jump behind all that share it.
+
+    Of a page that ends in a jump the rest was read in vain: so after a jump pages begin small, and grow while they are
+    used to their end. What is read stays within twice what is shown.
+    """
     found: list[Version] = []
     prefixes: list[str] = []
     start, behind, below = max(prefix, after), after, successor(prefix)
@@ -159,20 +163,24 @@ def _listing(connection: Connection, bucket_id: str, prefix: str, delimiter: str
         start, behind = successor(after) or "", ""
     more = bool(start) or not after
     last = after
+    size = 1 if delimiter else limit + 1
     while more and len(found) + len(prefixes) <= limit:
-        page = _page(connection, bucket_id, start, behind, below, limit + 1 - len(found) - len(prefixes))
-        more = False
+        size = min(size, limit + 1 - len(found) - len(prefixes))
+        page = _page(connection, bucket_id, start, behind, below, size)
+        more = len(page) == size
         for row in page:
             folded = _fold(row.key, prefix, delimiter)
             if len(found) + len(prefixes) == limit:
                 return Listing(_protected(connection, found), prefixes, last)
             if folded is not None:
                 prefixes.append(folded)
-                last, behind, start = folded, "", successor(folded) or ""
+                last, behind, start, size = folded, "", successor(folded) or "", 1
                 more = bool(start)
                 break
             found.append(rows.version(row))
-            last = row.key
+            last = start = behind = row.key
+        else:
+            size *= 2
     return Listing(_protected(connection, found), prefixes, None)
 
 
