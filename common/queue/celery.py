@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from celery import Celery
 from kombu.entity import Queue as KombuQueue
@@ -73,9 +74,23 @@ def configuration(socket_seconds: float) -> dict[str, Any]:
     }
 
 
+def checked(redis_url: str) -> str:
+    """The URL as both of its clients take it. With `rediss:` the server's certificate is checked unless the URL says
+    otherwise: kombu alone would not, and would send the password to whoever answers.
+
+    Celery's words for it (`ssl_cert_reqs=CERT_REQUIRED`) become redis-py's (`required`).
+    """
+    parts = urlsplit(redis_url)
+    if parts.scheme != "rediss":
+        return redis_url
+    query = dict(parse_qsl(parts.query))
+    wanted = query.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    return urlunsplit(parts._replace(query=urlencode({**query, "ssl_cert_reqs": wanted})))
+
+
 def make_app(settings: Settings) -> Celery:
     """The application that workers, beat and Flower run."""
-    app = Celery("boveda", broker=settings.redis_url.get_secret_value(), set_as_current=False)
+    app = Celery("boveda", broker=checked(settings.redis_url.get_secret_value()), set_as_current=False)
     app.conf.update(configuration(WORKER_SOCKET_SECONDS))
     return app
 
@@ -87,7 +102,7 @@ class CeleryQueue(JobQueue):
     """
 
     def __init__(self, redis_url: str, timeout: float = PUBLISH_SECONDS) -> None:
-        self._url = redis_url
+        self._url = checked(redis_url)
         self._timeout = timeout
         self._lock = Lock()
         self._pid = 0
