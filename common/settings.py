@@ -8,6 +8,7 @@ shows; the environment wins over it. `boveda config` prints this table.
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,6 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from common.addresses import check_database_url, check_host, check_redis_url
 from common.errors import ConfigurationError
 from common.model.sizes import MIB
 
@@ -116,6 +118,23 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
+    @field_validator("redis_url")
+    @classmethod
+    def _a_queue(cls, value: SecretStr) -> SecretStr:
+        check_redis_url(value.get_secret_value())
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _a_database(cls, value: SecretStr) -> SecretStr:
+        check_database_url(value.get_secret_value())
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(check_host(host) for host in value)
+
     # Rules between two settings stand at the later one: pydantic skips those of a whole model once a field is wrong.
 
     @field_validator("auth")
@@ -157,6 +176,10 @@ class Settings(BaseSettings):
         return self.url or f"http://{host}:{self.port}"
 
 
+_OF_OTHERS = frozenset({"BOVEDA_TOKEN", "BOVEDA_MINIO", "BOVEDA_TEST_REQUIRE", "BOVEDA_WORKERS"})
+"""Read elsewhere: by the client, by `up`, by tests, by the containers."""
+
+
 def is_loopback(host: str) -> bool:
     try:
         return ip_address(host.strip("[]")).is_loopback
@@ -166,11 +189,24 @@ def is_loopback(host: str) -> bool:
 
 def load() -> Settings:
     """The settings of this process; ConfigurationError lists everything that is wrong at once, without values."""
+    lines = [f"{name}: there is no such setting; {meant} is one" for name, meant in _misspelt()]
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
-        lines = [
+        lines += [
             f"BOVEDA_{item['loc'][0]}".upper() + f": {item['msg'].removeprefix('Value error, ')}"
             for item in error.errors(include_input=False, include_url=False)
         ]
-        raise ConfigurationError("wrong settings:\n  " + "\n  ".join(lines)) from None
+    if lines:
+        raise ConfigurationError("wrong settings:\n  " + "\n  ".join(lines))
+    return settings
+
+
+def _misspelt() -> list[tuple[str, str]]:
+    """Names in the environment that are no setting, and nearly one. Others may be anybody's."""
+    names = {f"BOVEDA_{name.upper()}" for name in Settings.model_fields} | _OF_OTHERS
+    found = []
+    for name in sorted(os.environ.keys() - names):
+        if name.startswith("BOVEDA_") and os.environ[name]:
+            found += [(name, near) for near in get_close_matches(name, names, 1, 0.9)]
+    return found
