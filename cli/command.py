@@ -100,3 +100,16 @@ def edge(ctx: click.Context | None, as_json: bool) -> Iterator[None]:
     except BovedaError as error:
         complain(error, as_json)
         sys.exit(exit_status(error))
+    except BrokenPipeError:  # who reads the output went away: click's business
+        raise
+    except OSError as error:
+        complain(LocalFailure(error), as_json)
+        sys.exit(FAILED)
+
+
+class LocalFailure(BovedaError):
+    """This machine's own refusal: of a file, a folder, a name, a stream."""
+
+    def __init__(self, error: OSError) -> None:
+        what = f"{error.filename}: " if error.filename else ""
+        super().__init__(f"{what}{error.strerror or type(error).__name__}")

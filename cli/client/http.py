@@ -90,7 +90,7 @@ class Client:
                 method,
                 target,
                 body=body,  # type: ignore[arg-type]  # a reader: urllib3 wants `read` only, its type says more
-                headers={**self._headers, **(headers or {})},
+                headers=_on_the_wire({**self._headers, **(headers or {})}),
                 redirect=False,
                 preload_content=False,
                 decode_content=False,
@@ -180,3 +180,8 @@ def _embedded() -> str:
     from common import settings
 
     return settings.load().api_url
+
+
+def _on_the_wire(headers: Mapping[str, str]) -> dict[str, str]:
+    """As UTF-8, which the API reads: `http.client` writes the characters of Latin-1 as bytes."""
+    return {name: value.encode().decode("latin-1") for name, value in headers.items()}

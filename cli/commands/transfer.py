@@ -146,8 +146,8 @@ def _name(file: str) -> str:
 def _meta(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     plain = name.replace("-", "")
-    if not equals or not plain.isalnum() or not (name + value).isascii() or not value.isprintable():
-        raise click.UsageError(f"--meta {text!r}: NAME=VALUE, printable ASCII, the name of letters, digits and -")
+    if not equals or not (plain.isalnum() and plain.isascii()) or not value.isprintable():
+        raise click.UsageError(f"--meta {text!r}: NAME=VALUE, printable; the name of ASCII letters, digits and -")
     return name, value
 
 

@@ -243,3 +243,29 @@ def test_get_into_an_absent_folder_says_so(run: Run, api: StandIn) -> None:
 @pytest.mark.parametrize("header", ["", "sha-512=:AAAA:", "sha-256=AAAA", "sha-256=:%%:"])
 def test_a_digest_that_is_not_there_is_not_compared(header: str) -> None:
     assert repr_digest(header) is None
+
+
+def test_metadata_beyond_ascii_goes_out_as_utf_8(run: Run, api: StandIn) -> None:
+    api.answer = stored
+    Path("a").write_text("a")
+    assert run(put, "a", "--meta", "autor=José").exit_code == 0
+    assert api.requests[0].headers["X-Meta-autor"].encode("latin-1").decode() == "José"
+
+
+LONG = "ж" * 130  # 260 bytes: a key, and no file's name
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["words", "json"])
+def test_what_this_machine_refuses_is_a_line_and_no_trace(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, as_json: bool
+) -> None:
+    for name in ("BOVEDA_URL", "BOVEDA_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BOVEDA_HOME", str(tmp_path / "a-file"))
+    (tmp_path / "a-file").write_text("")
+    for words in ("a-file", "File name too long"):
+        ran = run(get, f"archivos/{LONG}", *(["--json"] if as_json else []))
+        assert ran.exit_code == 1
+        assert words in ran.stderr
+        assert isinstance(ran.exception, SystemExit)
+        monkeypatch.setenv("BOVEDA_URL", "http://127.0.0.1:1")
