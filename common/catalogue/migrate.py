@@ -3,6 +3,7 @@
 1. Under one lock (the writer's on SQLite, an advisory one on PostgreSQL): all migrations up to the newest.
 2. Cluster id and generation, if there are none; sweep and health are waited for. 3. The Spanish door's bucket. 4. Nodes
 of BOVEDA_NODES_FILE that are not known yet, as `new`; their buckets are made when the node answers for the first time.
+Those that an operator removed stay removed.
 
     python -m common.catalogue.migrate
 """
@@ -10,6 +11,7 @@ of BOVEDA_NODES_FILE that are not known yet, as `new`; their buckets are made wh
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -29,14 +31,17 @@ from common.settings import Settings, load
 _LOCK = 0x626F76656461  # "boveda"
 
 
-def migrate(settings: Settings) -> None:
-    """All of it, idempotent. CatalogueUnavailable, ConfigurationError, Conflict."""
+def migrate(settings: Settings) -> Sequence[str]:
+    """All of it, idempotent. CatalogueUnavailable, ConfigurationError, Conflict.
+
+    The names in BOVEDA_NODES_FILE that were left out, because these nodes were removed.
+    """
     specs = read_nodes(settings.nodes_file) if settings.nodes_file else []
     catalogue = open_catalogue(settings.database, copies=settings.copies, write_copies=settings.write_copies)
     try:
         upgrade(catalogue)
         catalogue.buckets.put(SPANISH_BUCKET, None, None)
-        catalogue.nodes.register(specs)
+        return catalogue.nodes.register(specs)
     finally:
         catalogue.close()
 
@@ -71,7 +76,8 @@ def upgrade(catalogue: SqlCatalogue) -> None:
 
 def main() -> int:
     try:
-        migrate(load())
+        for name in migrate(load()):
+            print(f"migrate: {name} was removed, and is left out; `boveda nodes add` brings it back")  # noqa: T201
     except BovedaError as error:
         print(f"migrate: {error.detail}", file=sys.stderr)  # noqa: T201 - a command's own voice
         return 1

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError as Taken
 
 from common.catalogue.nodes import NodeTotals
@@ -21,6 +21,7 @@ from common.catalogue.sql.engine.tables import (
     leases,
     node_health,
     nodes,
+    removed_nodes,
     versions,
 )
 from common.catalogue.sql.last_ends import note_end
@@ -91,19 +92,23 @@ class SqlNodes:
     def all(self) -> Sequence[Node]:
         return self._database.read(lambda connection: [_node(row) for row in connection.execute(_ALL)])
 
-    def register(self, specs: Sequence[NodeSpec]) -> None:
-        def work(connection: Connection) -> None:
+    def register(self, specs: Sequence[NodeSpec]) -> Sequence[str]:
+        def work(connection: Connection) -> Sequence[str]:
             now = self._database.now(connection)
             known = {row.name: row.endpoint for row in connection.execute(select(nodes.c.name, nodes.c.endpoint))}
+            removed = set(connection.execute(select(removed_nodes.c.name)).scalars()) - known.keys()
             for spec in specs:
+                if spec.name in removed:
+                    continue
                 if spec.name not in known:
                     insert_node(connection, spec, now)
                 elif spec.endpoint != known[spec.name]:
                     moved = update(nodes).where(nodes.c.name == spec.name)
                     connection.execute(moved.values(endpoint=spec.endpoint))
+            return [spec.name for spec in specs if spec.name in removed]
 
         try:
-            self._database.write(work)
+            return self._database.write(work)
         except Taken:
             raise Conflict("an endpoint and bucket can belong to one node only") from None
 
@@ -257,7 +262,15 @@ def _identify(connection: Connection, node_id: str, identity: str, epoch: int) -
     return before
 
 
+def remember_removed(connection: Connection, names: Iterable[str], now: float) -> None:
+    """A list of nodes that is read again does not bring them back."""
+    for name in names:
+        connection.execute(delete(removed_nodes).where(removed_nodes.c.name == name))
+        connection.execute(insert(removed_nodes).values(name=name, removed_at=now))
+
+
 def insert_node(connection: Connection, spec: NodeSpec, now: float) -> None:
+    connection.execute(delete(removed_nodes).where(removed_nodes.c.name == spec.name))
     node_id = new_id()
     connection.execute(
         insert(nodes).values(

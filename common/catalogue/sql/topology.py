@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError as Taken
 from common.catalogue.sql.engine import rows
 from common.catalogue.sql.engine.database import Database, unseen
 from common.catalogue.sql.engine.tables import blobs, buckets, copies, node_health, nodes, objects, versions
-from common.catalogue.sql.nodes import insert_node, one_node
+from common.catalogue.sql.nodes import insert_node, one_node, remember_removed
 from common.catalogue.topology import Remainder
 from common.errors import Conflict, NoSuchNode
 from common.model.nodes import Node, NodeSpec
@@ -90,6 +90,7 @@ class SqlTopology:
             if connection.execute(select(copies.c.id).where(copies.c.node_id == row.id).limit(1)).first() is not None:
                 raise Conflict(f"node '{name}' is not empty yet: its copies are still being moved")
             connection.execute(delete(nodes).where(nodes.c.id == row.id))
+            remember_removed(connection, [name], self._database.now(connection))
 
         self._database.write(work, landed=unseen)
 

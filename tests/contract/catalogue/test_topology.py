@@ -311,3 +311,19 @@ def test_a_node_is_full_since_that_was_first_seen(stage: Stage) -> None:
         times.append(node(stage, "node1").writable_since)
     assert times[0] is None
     assert times[1] == times[2] < times[3]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["drained", "given up"])
+def test_a_removed_node_is_not_registered_again_until_somebody_adds_it(stage: Stage, lost: bool) -> None:
+    if lost:
+        node = stage.catalogue.topology.retire("node3")
+        assert stage.catalogue.relocations.remove(node.id)
+    else:
+        stage.catalogue.nodes.set_mode("node3", "draining", None)
+        stage.catalogue.topology.remove("node3")
+    specs = [node_spec(number) for number in (1, 2, 3, 4)]
+    assert stage.catalogue.nodes.register(specs) == ["node3"]
+    assert [node.spec.name for node in stage.catalogue.nodes.all()] == ["node1", "node2", "node4"]
+    stage.catalogue.topology.add(node_spec(3))
+    assert stage.catalogue.nodes.register(specs) == []
+    assert [node.spec.name for node in stage.catalogue.nodes.all()] == ["node1", "node2", "node3", "node4"]

@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError as Taken
 from common.catalogue.sql.engine import locks, rows
 from common.catalogue.sql.engine.database import Database
 from common.catalogue.sql.engine.tables import IS_WAITING, blobs, copies, nodes, versions
+from common.catalogue.sql.nodes import remember_removed
 from common.catalogue.sql.versions.expiry import dooming
 from common.model.copies import CopyState
 from common.model.relocation import BlobCopies, CopyRow, Relocation
@@ -149,7 +150,10 @@ class SqlRelocations:
             if connection.execute(retired.with_for_update()).first() is None:
                 return False
             # Counted after the lock: whoever adds a row shares the node's row first.
-            return bool(connection.execute(delete(nodes).where(nodes.c.id == node_id, empty)).rowcount)
+            gone = delete(nodes).where(nodes.c.id == node_id, empty).returning(nodes.c.name)
+            names = connection.execute(gone).scalars().all()
+            remember_removed(connection, names, self._database.now(connection))
+            return bool(names)
 
         if self._database.read(lambda connection: connection.execute(retired.where(empty)).first()) is None:
             return False

@@ -151,6 +151,14 @@ nodes = Table(
     Index("uq_nodes_place", "endpoint", "bucket", unique=True),
 )
 
+# Names of nodes that were removed, until somebody adds one again: BOVEDA_NODES_FILE is read at each start.
+removed_nodes = Table(
+    "removed_nodes",
+    metadata,
+    Column("name", Bytewise, primary_key=True),
+    Column("removed_at", Double, nullable=False),
+)
+
 # Apart from `nodes`, so that the health writer and the commits' locks do not meet.
 node_health = Table(
     "node_health",
