@@ -189,6 +189,10 @@ class KeyringError(BovedaError):
     """The keyring file is absent, cannot be opened with this passphrase, or is malformed."""
 
 
+class KeyringBusy(KeyringError):
+    """The keyring could not be opened now, for a reason that passes: no descriptor, no memory, a disk's error."""
+
+
 # -- cryptography
 
 

@@ -21,7 +21,7 @@ from pydantic import SecretBytes
 from common.crypto import sealedfile
 from common.crypto.fields import fields
 from common.crypto.siv import Siv
-from common.errors import IntegrityError, KeyringError, KeysUnavailable
+from common.errors import IntegrityError, KeyringBusy, KeyringError, KeysUnavailable
 from common.model.names import new_id
 
 FORMAT = "boveda-keyring-v1"
@@ -191,20 +191,27 @@ class FileKeyring(KeyProvider):
         return keyring
 
     def _look(self) -> None:
-        """Open the file if it changed since. The stamp is taken before reading: a change meanwhile shows next time."""
-        stamp = tuple(_stamp(path) for path in self._paths)
-        if stamp != self._stamp:
-            try:
+        """Open the file if it changed since. The stamp is taken before reading: a change meanwhile shows next time.
+
+        What passes by itself changes nothing: the keys there are stay, and the next look tries again.
+        """
+        try:
+            stamp = tuple(_stamp(path) for path in self._paths)
+            if stamp != self._stamp:
                 self._keyring = read_keyring(*self._paths)
-            except KeyringError as error:
-                self._keyring, self._reason = None, error.detail
-            self._stamp = stamp
+                self._stamp = stamp
+        except KeyringBusy as error:
+            self._reason = error.detail
+        except KeyringError as error:
+            self._keyring, self._reason, self._stamp = None, error.detail, stamp
         self._next_look = monotonic() + CHECK_SECONDS
 
 
 def _stamp(path: Path) -> tuple[int, int, int, int] | None:
     try:
         stat = path.stat()
-    except OSError:
+    except OSError as error:
+        if error.errno in sealedfile.PASSING:
+            raise KeyringBusy(f"the keyring cannot be looked at: {error.strerror}") from None
         return None
     return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns

@@ -8,6 +8,7 @@ Errors are KeyringError with one sentence that names no path and no content.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -23,13 +24,15 @@ from pydantic import SecretBytes
 
 from common.crypto import siv
 from common.crypto.fields import fields
-from common.errors import IntegrityError, KeyringError
+from common.errors import IntegrityError, KeyringBusy, KeyringError
 
 SALT = 16
 KEY = 64
 FILE_MAX = 1 << 20  # what is read at most, of a keyring or a passphrase
 MEMORY_MAX = 512 << 20  # what a file may make scrypt take, bytes
 LOCK_SECONDS = 10.0
+PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR})
+"""Errors of the operating system that say nothing about the file and pass by themselves."""
 _OUT_OF_BOUNDS = "the file asks for key derivation parameters out of bounds"
 _MEMBERS = {"format", "kdf", "n", "r", "p", "salt", "sealed"}
 
@@ -98,8 +101,10 @@ def _key(passphrase: SecretBytes, salt: bytes, cost: Cost) -> SecretBytes:
     secret = passphrase.get_secret_value
     try:
         return SecretBytes(scrypt(secret(), salt=salt, n=cost.n, r=cost.r, p=cost.p, maxmem=memory, dklen=KEY))
-    except ValueError:  # a combination that scrypt itself rules out
-        raise KeyringError(_OUT_OF_BOUNDS) from None
+    except (ValueError, MemoryError):
+        if cost.n >= 1 << 16 * cost.r:  # what scrypt itself rules out (RFC 7914, 6)
+            raise KeyringError(_OUT_OF_BOUNDS) from None
+        raise KeyringBusy("there is not enough memory to open the file") from None
 
 
 # -- files
@@ -113,7 +118,8 @@ def read(path: Path, what: str) -> bytes:
     except FileNotFoundError:
         raise KeyringError(f"there is no {what}") from None
     except OSError as error:
-        raise KeyringError(f"the {what} cannot be read: {error.strerror}") from None
+        kind = KeyringBusy if error.errno in PASSING else KeyringError
+        raise kind(f"the {what} cannot be read: {error.strerror}") from None
     if len(content) > FILE_MAX:
         raise KeyringError(f"the {what} is too large")
     return content

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -295,3 +296,43 @@ def test_the_self_test_notices_a_key_that_accepts_any_context(monkeypatch: pytes
     monkeypatch.setattr(ring, "fields", lambda *_: b"")
     with pytest.raises(KeyringError, match="self-test"):
         ring.check(Keyring(kek.id, {kek.id: kek}))
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ENOMEM])
+@pytest.mark.parametrize("where", ["open", "stat"])
+def test_an_error_that_passes_costs_no_keys_and_is_over_with_the_next_look(
+    folder: Folder, clock: Clock, monkeypatch: pytest.MonkeyPatch, number: int, where: str
+) -> None:
+    old, new = new_kek(1), new_kek(2)
+    folder.write(old)
+    keys = folder.provider()
+    assert keys.active() == old.id
+    folder.write(old, new)
+
+    def fails(self: Path, *_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as passing:
+        passing.setattr(Path, where, fails)
+        clock.now += 1
+        assert keys.active() == old.id, "what it had is as good as before"
+    clock.now += 1
+    assert keys.active() == new.id
+
+
+def test_a_process_that_could_not_open_the_file_at_first_opens_it_a_second_later(
+    folder: Folder, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kek = new_kek(1)
+    folder.write(kek)
+    keys = folder.provider()
+
+    def no_memory(*_: object, **__: object) -> bytes:
+        raise ValueError("[digital envelope routines] malloc failure")
+
+    with monkeypatch.context() as passing:
+        passing.setattr(sealedfile, "scrypt", no_memory)
+        with pytest.raises(KeysUnavailable, match="not enough memory"):
+            keys.active()
+    clock.now += 1
+    assert keys.active() == kek.id
