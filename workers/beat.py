@@ -50,6 +50,11 @@ class Beat:
                 self._away_since = now
                 LOG.warning("beat_queue_away", detail=error.detail)
             return
+        except Exception:  # the edge of a process that has to go on: without it nothing heals
+            if self._away_since is None:
+                self._away_since = now
+                LOG.exception("beat_unexpected")
+            return
         if self._away_since is not None:
             LOG.info("beat_queue_back", seconds=round(now - self._away_since))
             self._away_since = None

@@ -73,6 +73,18 @@ def test_an_hour_without_the_queue_is_a_line_in_the_log_and_its_return_another()
     assert running.taken() == 1
 
 
+def test_an_error_that_nobody_foresaw_ends_no_beat_and_is_told_once() -> None:
+    running = Running()
+    publish = running.queue.publish
+    running.queue.publish = lambda *_: [][0]  # type: ignore[method-assign]
+    with capture_logs() as logs:
+        running.turns(3600)
+        running.queue.publish = publish  # type: ignore[method-assign]
+        running.turns(4)
+    assert [line["event"] for line in logs] == ["beat_unexpected", "beat_queue_back"]
+    assert running.taken() == 1
+
+
 # -- the other end
 
 
