@@ -9,7 +9,7 @@ MINIO := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
 # that can use the same cluster follow one another.
 SERVERLESS := tests/unit tests/vectors
 CLUSTERLESS := $(SERVERLESS) tests/contract
-SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder --durations=20
 ARGS ?=
 
 .DEFAULT_GOAL := help

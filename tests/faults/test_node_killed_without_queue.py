@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import pytest
 import urllib3
 
 from tests.support.cluster import Cluster
 from tests.support.shared import wish
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.alone
 
 CLUSTER = wish(quick=False)
 DOWN, UP = 0.0, 2.0

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.faults.history import History
 from tests.support.cluster import Cluster
 from tests.support.shared import wish
 from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.alone
 
 CLUSTER = wish(quick=False)
 
