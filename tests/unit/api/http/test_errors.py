@@ -279,7 +279,13 @@ def test_errors_of_the_inside_never_show_their_text(shared: ApiWorld, monkeypatc
 
 
 def test_table_gives_every_public_error_a_status_and_the_others_500() -> None:
-    inside = {errors.IntegrityError, errors.ConfigurationError, errors.KeyringError, errors.BovedaError}
+    inside = {
+        errors.IntegrityError,
+        errors.ConfigurationError,
+        errors.KeyringError,
+        errors.KeyringBusy,
+        errors.BovedaError,
+    }
     for kind in _all(errors.BovedaError):
         row = answer_of(kind.__new__(kind))
         hidden = kind in inside or issubclass(kind, errors.BlobStoreError)
