@@ -28,7 +28,7 @@ class Nodes(Protocol):
         """Insert names that are not there yet as `new`; a known name may have moved to another endpoint, where its
         identity shows that it is the same. Nothing else changes. Conflict: endpoint and bucket in use.
 
-        A node that was removed is left out until somebody adds it (`topology.add`); the names of these.
+        A node that was removed is left out at its endpoint until somebody adds it (`topology.add`); the names of these.
         """
 
     def totals(self) -> Mapping[str, NodeTotals]:

@@ -96,16 +96,17 @@ class SqlNodes:
         def work(connection: Connection) -> Sequence[str]:
             now = self._database.now(connection)
             known = {row.name: row.endpoint for row in connection.execute(select(nodes.c.name, nodes.c.endpoint))}
-            removed = set(connection.execute(select(removed_nodes.c.name)).scalars()) - known.keys()
+            gone = select(removed_nodes.c.name, removed_nodes.c.endpoint)
+            removed = {(row.name, row.endpoint) for row in connection.execute(gone) if row.name not in known}
             for spec in specs:
-                if spec.name in removed:
+                if (spec.name, spec.endpoint) in removed:
                     continue
                 if spec.name not in known:
                     insert_node(connection, spec, now)
                 elif spec.endpoint != known[spec.name]:
                     moved = update(nodes).where(nodes.c.name == spec.name)
                     connection.execute(moved.values(endpoint=spec.endpoint))
-            return [spec.name for spec in specs if spec.name in removed]
+            return [spec.name for spec in specs if (spec.name, spec.endpoint) in removed]
 
         try:
             return self._database.write(work)
@@ -262,11 +263,11 @@ def _identify(connection: Connection, node_id: str, identity: str, epoch: int) -
     return before
 
 
-def remember_removed(connection: Connection, names: Iterable[str], now: float) -> None:
-    """A list of nodes that is read again does not bring them back."""
-    for name in names:
+def remember_removed(connection: Connection, gone: Iterable[tuple[str, str]], now: float) -> None:
+    """Names and endpoints: a list of nodes that is read again does not bring them back. Another may take the name."""
+    for name, endpoint in gone:
         connection.execute(delete(removed_nodes).where(removed_nodes.c.name == name))
-        connection.execute(insert(removed_nodes).values(name=name, removed_at=now))
+        connection.execute(insert(removed_nodes).values(name=name, endpoint=endpoint, removed_at=now))
 
 
 def insert_node(connection: Connection, spec: NodeSpec, now: float) -> None:

@@ -16,7 +16,7 @@ from common.errors import Conflict, NoSuchNode
 from common.model.nodes import Node, NodeSpec
 
 _HELD = ("stored", "suspect")
-_LOCKED = select(nodes.c.id, nodes.c.mode).where(nodes.c.name == bindparam("name")).with_for_update()
+_LOCKED = select(nodes.c.id, nodes.c.mode, nodes.c.endpoint).where(nodes.c.name == bindparam("name")).with_for_update()
 _HAS_ROWS = exists().where(copies.c.node_id == nodes.c.id)
 _EMPTY = select(nodes.c.id).where(nodes.c.mode == "draining", ~_HAS_ROWS)
 _page = (
@@ -90,7 +90,7 @@ class SqlTopology:
             if connection.execute(select(copies.c.id).where(copies.c.node_id == row.id).limit(1)).first() is not None:
                 raise Conflict(f"node '{name}' is not empty yet: its copies are still being moved")
             connection.execute(delete(nodes).where(nodes.c.id == row.id))
-            remember_removed(connection, [name], self._database.now(connection))
+            remember_removed(connection, [(name, row.endpoint)], self._database.now(connection))
 
         self._database.write(work, landed=unseen)
 

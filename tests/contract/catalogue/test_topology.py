@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from common.errors import CatalogueUnavailable, Conflict, NoSuchNode
@@ -327,3 +329,11 @@ def test_a_removed_node_is_not_registered_again_until_somebody_adds_it(stage: St
     stage.catalogue.topology.add(node_spec(3))
     assert stage.catalogue.nodes.register(specs) == []
     assert [node.spec.name for node in stage.catalogue.nodes.all()] == ["node1", "node2", "node3", "node4"]
+
+
+def test_another_node_may_take_the_name_of_one_that_was_removed(stage: Stage) -> None:
+    stage.catalogue.nodes.set_mode("node3", "draining", None)
+    stage.catalogue.topology.remove("node3")
+    another = replace(node_spec(3), endpoint="http://127.0.0.1:9999")
+    assert stage.catalogue.nodes.register([another]) == []
+    assert node(stage, "node3").spec.endpoint == "http://127.0.0.1:9999"

@@ -16,6 +16,7 @@ def upgrade() -> None:
     op.create_table(
         "removed_nodes",
         sa.Column("name", name, primary_key=True),
+        sa.Column("endpoint", sa.Text(), nullable=False),
         sa.Column("removed_at", sa.Double(), nullable=False),
     )
 

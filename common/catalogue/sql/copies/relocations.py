@@ -150,10 +150,10 @@ class SqlRelocations:
             if connection.execute(retired.with_for_update()).first() is None:
                 return False
             # Counted after the lock: whoever adds a row shares the node's row first.
-            gone = delete(nodes).where(nodes.c.id == node_id, empty).returning(nodes.c.name)
-            names = connection.execute(gone).scalars().all()
-            remember_removed(connection, names, self._database.now(connection))
-            return bool(names)
+            gone = delete(nodes).where(nodes.c.id == node_id, empty).returning(nodes.c.name, nodes.c.endpoint)
+            removed = [(row.name, row.endpoint) for row in connection.execute(gone)]
+            remember_removed(connection, removed, self._database.now(connection))
+            return bool(removed)
 
         if self._database.read(lambda connection: connection.execute(retired.where(empty)).first()) is None:
             return False

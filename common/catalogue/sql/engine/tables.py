@@ -151,11 +151,12 @@ nodes = Table(
     Index("uq_nodes_place", "endpoint", "bucket", unique=True),
 )
 
-# Names of nodes that were removed, until somebody adds one again: BOVEDA_NODES_FILE is read at each start.
+# Nodes that were removed, until somebody adds one of the name again: BOVEDA_NODES_FILE is read at each start.
 removed_nodes = Table(
     "removed_nodes",
     metadata,
     Column("name", Bytewise, primary_key=True),
+    Column("endpoint", Text, nullable=False),
     Column("removed_at", Double, nullable=False),
 )
 
