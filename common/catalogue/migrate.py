@@ -3,7 +3,7 @@
 1. Under one lock (the writer's on SQLite, an advisory one on PostgreSQL): all migrations up to the newest.
 2. Cluster id and generation, if there are none; sweep and health are waited for. 3. The Spanish door's bucket. 4. Nodes
 of BOVEDA_NODES_FILE that are not known yet, as `new`; their buckets are made when the node answers for the first time.
-Those that an operator removed stay removed.
+Those that an operator removed are left out while the list names them at the same endpoint.
 
     python -m common.catalogue.migrate
 """

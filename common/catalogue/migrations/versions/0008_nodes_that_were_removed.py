@@ -1,4 +1,4 @@
-"""Names of nodes that an operator removed: a list of nodes read again at the next start does not bring them back"""
+"""Names and endpoints of nodes that an operator removed: a list of nodes read again at the next start does not bring them back"""
 
 from __future__ import annotations
 
