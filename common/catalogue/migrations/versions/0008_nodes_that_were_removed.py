@@ -1,4 +1,4 @@
-"""Names and endpoints of nodes that an operator removed: a list of nodes read again at the next start does not bring them back"""
+"""Nodes that an operator removed, by name and endpoint: a list read again does not bring them back"""
 
 from __future__ import annotations
 
